@@ -1,0 +1,28 @@
+"""Search, classify and match pictures with scikit-learn: part-sequence pyramid pooling.
+
+Importing this package loads none of torch, numba or matplotlib: public names are resolved when first used (PEP 562).
+"""
+
+from importlib import import_module as _import_module
+
+__version__ = "0.1.0.dev0"
+
+_WHERE = {
+    "NearestImageRetriever": "sklearn_psp._retriever",
+    "PSPNetFeaturizer": "sklearn_psp._featurizer",
+    "retrieve": "sklearn_psp._retriever",
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+
+def __getattr__(name):
+    if name in _WHERE:
+        value = getattr(_import_module(_WHERE[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,101 @@
+"""The errors and warnings of sklearn_psp.
+
+`PSPError` is the root. Each error also inherits the built-in that scikit-learn users expect for the same mistake
+(`ValueError`, `ImportError`, ...), so that `except ValueError` keeps working. All survive pickling, because joblib sends
+them between processes.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackboneError",
+    "BatchSizeWarning",
+    "DeviceError",
+    "ImageInputError",
+    "ImageReadError",
+    "ImageReadWarning",
+    "MissingDependencyError",
+    "MissingImageError",
+    "OutOfDeviceMemoryError",
+    "PSPError",
+    "PSPWarning",
+    "WeightsError",
+]
+
+
+class PSPError(Exception):
+    """Root of the errors raised by sklearn_psp."""
+
+
+class ImageInputError(PSPError, ValueError):
+    """X as a whole is not a collection of pictures that can be understood."""
+
+
+class ImageReadError(PSPError, ValueError):
+    """One or more pictures could not be read.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do about it.
+    errors : pandas.DataFrame or None, default=None
+        One row per unreadable picture with the columns `index` (position in X), `source` and `reason`.
+    """
+
+    def __init__(self, message, errors=None):
+        super().__init__(message)
+        self.errors = errors
+
+    def __reduce__(self):
+        return type(self), (self.args[0], self.errors)
+
+
+class MissingImageError(ImageReadError, FileNotFoundError):
+    """Files that do not exist, all named at once before any picture is decoded."""
+
+
+class BackboneError(PSPError, ValueError):
+    """A backbone is unknown, or cannot do what was asked of it."""
+
+
+class WeightsError(PSPError, ValueError):
+    """Weights are not installed, do not fit the network, or are not the file they claim to be."""
+
+
+class DeviceError(PSPError, ValueError):
+    """The device asked for is not there."""
+
+
+class OutOfDeviceMemoryError(PSPError, MemoryError):
+    """A single picture does not fit into the memory of the device."""
+
+
+class MissingDependencyError(PSPError, ImportError):
+    """An optional package is not installed; the message holds the pip line that brings it."""
+
+
+class PSPWarning(UserWarning):
+    """Root of the warnings issued by sklearn_psp."""
+
+
+class ImageReadWarning(PSPWarning):
+    """Some pictures could not be read and became rows of NaN.
+
+    Parameters
+    ----------
+    message : str
+        How many pictures, and the first of them.
+    errors : pandas.DataFrame or None, default=None
+        One row per unreadable picture with the columns `index` (position in X), `source` and `reason`.
+    """
+
+    def __init__(self, message, errors=None):
+        super().__init__(message)
+        self.errors = errors
+
+    def __reduce__(self):
+        return type(self), (self.args[0], self.errors)
+
+
+class BatchSizeWarning(PSPWarning):
+    """The batch did not fit into the device's memory and was made smaller."""

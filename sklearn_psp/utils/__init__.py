@@ -1,0 +1,1 @@
+"""Helpers shared by the whole package; only `estimator_checks` is public."""

@@ -1,0 +1,100 @@
+"""Checks of parameters that scikit-learn's constraints cannot express, each with the rule, the value and the remedy."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+
+__all__ = ["check_bin_sizes", "check_image_size", "check_part_weights", "check_scales", "scaled_size"]
+
+# Sides of a rescaled picture are multiples of this, half the stride of the usual backbones.
+_SIDE_STEP = 16
+
+
+def check_image_size(image_size) -> tuple[int, int]:
+    """Return (height, width) of an int or a pair.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    pair = (image_size, image_size) if isinstance(image_size, Integral) else tuple(image_size)
+    if len(pair) != 2 or not all(isinstance(side, Integral) and side > 0 for side in pair):
+        raise ValueError(f"image_size={image_size!r} must be a positive int or (height, width), both positive ints")
+    return int(pair[0]), int(pair[1])
+
+
+def check_scales(scales) -> tuple[float, ...]:
+    """Return scales as a tuple of floats.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not a positive number.
+    """
+    if not len(scales) or not all(isinstance(scale, Real) and 0 < scale < np.inf for scale in scales):
+        raise ValueError(f"scales={scales!r} must hold at least one number, all of them above 0; (1.0,) is one scale")
+    return tuple(float(scale) for scale in scales)
+
+
+def scaled_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return (height, width) of a picture at a scale: exact at 1.0, else rounded to multiples of 16 pixels."""
+    if scale == 1.0:
+        return image_size
+    height, width = (max(_SIDE_STEP, round(side * scale / _SIDE_STEP) * _SIDE_STEP) for side in image_size)
+    return height, width
+
+
+def check_bin_sizes(bin_sizes) -> tuple[tuple[int, int], ...]:
+    """Return the levels of a pyramid as (rows, columns).
+
+    Raises
+    ------
+    ValueError
+        If there is no level, or one is neither a positive int nor a pair of them.
+    """
+    levels = tuple((size, size) if isinstance(size, Integral) else size for size in bin_sizes)
+    for level, given in zip(levels, bin_sizes, strict=True):
+        if not (
+            isinstance(level, tuple | list)
+            and len(level) == 2
+            and all(isinstance(bins, Integral) and bins > 0 for bins in level)
+        ):
+            raise ValueError(
+                f"bin_sizes={bin_sizes!r}: {given!r} must be a positive int, for a square grid, or (rows, columns)"
+            )
+    if not levels:
+        raise ValueError(f"bin_sizes={bin_sizes!r} must hold at least one level, e.g. (1, 2, 3)")
+    return tuple((int(rows), int(columns)) for rows, columns in levels)
+
+
+def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
+    """Return the weights of the parts.
+
+    Parameters
+    ----------
+    part_weights : "uniform" or array-like of shape (n_parts,)
+        The parameter.
+    n_parts : int
+        Number of parts.
+
+    Returns
+    -------
+    ndarray of shape (n_parts,), float32
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If their number is not the number of parts, or one is negative or not finite, or all are zero.
+    """
+    if isinstance(part_weights, str):
+        return np.ones(n_parts, dtype=np.float32)
+    weights = np.asarray(part_weights, dtype=np.float32)
+    if weights.shape != (n_parts,):
+        raise ValueError(f"part_weights has shape {weights.shape}, but bin_sizes make {n_parts} parts: one weight each")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(f"part_weights={part_weights!r} must be finite, not negative, and not all zero")
+    return weights
