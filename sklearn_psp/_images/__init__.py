@@ -1,0 +1,20 @@
+"""From whatever one picture or X may be to batches of uint8 RGB: sources -> decode -> layout -> resize -> batches."""
+
+from __future__ import annotations
+
+from sklearn_psp._images._containers import as_pictures
+from sklearn_psp._images._pictures import Pictures
+from sklearn_psp._images._read import read_batches, read_picture
+from sklearn_psp._images._resize import resize_picture
+from sklearn_psp._images._types import PictureBatch, ReadFailure, failures_frame
+
+__all__ = [
+    "PictureBatch",
+    "Pictures",
+    "ReadFailure",
+    "as_pictures",
+    "failures_frame",
+    "read_batches",
+    "read_picture",
+    "resize_picture",
+]

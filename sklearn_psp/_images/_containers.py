@@ -1,0 +1,194 @@
+"""Understanding X: which container it is, and that it is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor
+from sklearn_psp._images._pictures import ArrayPictures, ItemPictures, Pictures, PictureStream
+from sklearn_psp._images._rows import row_pictures
+from sklearn_psp._images._sources import describe_source, is_one_picture, quote_source
+from sklearn_psp._images._streams import members_of_batch
+from sklearn_psp.exceptions import ImageInputError
+
+__all__ = ["as_pictures"]
+
+
+def as_pictures(X: Any, *, image_shape: Any = None) -> Pictures:
+    """Understand X as a collection of pictures, without reading one.
+
+    Parameters
+    ----------
+    X : list, Series, one-column DataFrame, array, tensor or iterable of batches
+        - a list, tuple or other sequence, 1-D object or str array, Series, Index, or one-column DataFrame of pictures:
+          paths, bytes, PIL images, arrays, tensors, mixed as you like;
+        - an array or memmap of shape (n, h, w) or (n, h, w, 1 | 3 | 4), a tensor of shape (n, h, w) or
+          (n, 1 | 3 | 4, h, w);
+        - any other iterable: its items are batches in one of the forms above, or (batch, labels ...) pairs as a
+          `DataLoader` gives;
+        - with `image_shape`, a table of shape (n, n_columns).
+    image_shape : None, "auto", (h, w) or (h, w, c), default=None
+        How a row of a table becomes a picture: "auto" is the squarest grey one with h <= w. uint8 and bool rows are
+        ordinary pictures. Floats are multiplied by 255 as float32, neither checked nor rounded, because columns may
+        have been scaled on the way; other integers are taken as levels from 0 to 255, as float32 too. A table is
+        refused where this is None.
+
+    Returns
+    -------
+    Pictures
+        With `n_pictures`, `describe(i)`, `get(i)` and iteration.
+
+    Raises
+    ------
+    ImageInputError
+        If X is empty, a single picture, or nothing that holds pictures; the message names the remedy.
+    """
+    pictures = _understand(X, image_shape)
+    if pictures.n_pictures == 0:
+        raise ImageInputError(
+            "X is empty: Found array with 0 sample(s) while a minimum of 1 is required; pass at least one picture"
+        )
+    return pictures
+
+
+def _understand(X: Any, image_shape: Any) -> Pictures:
+    if isinstance(X, Pictures):
+        return X
+    if isinstance(X, pd.DataFrame):
+        return _from_frame(X, image_shape)
+    if isinstance(X, (pd.Series, pd.Index)):
+        return _from_column(X.to_numpy())
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise ImageInputError("X is a sparse matrix: pictures are dense, pass X.toarray()")
+    if is_tensor(X):
+        return _from_tensor(X, image_shape)
+    if is_array_like(X) and not np.isscalar(X):
+        return _from_array(X if isinstance(X, np.ndarray) else np.asarray(X), image_shape)
+    if is_one_picture(X):
+        raise ImageInputError(f"X is a single picture ({quote_source(describe_source(X))}): pass [X]")
+    if isinstance(X, Mapping):
+        raise ImageInputError("X is a dict: pass its pictures, for example list(X.values())")
+    if isinstance(X, Set):
+        raise ImageInputError("X is a set, which has no order: pass a list")
+    if isinstance(X, Sequence):
+        if image_shape is not None and len(X) and _is_row(X[0]):
+            return _from_array(np.asarray(X), image_shape)
+        return ItemPictures(X, in_memory=isinstance(X, (list, tuple)))
+    if isinstance(X, Iterable):
+        return PictureStream(X, _open_batch)
+    remedy = "; pass a DataLoader over it" if hasattr(X, "__getitem__") and hasattr(X, "__len__") else ""
+    raise ImageInputError(
+        f"X must be a list, Series, one-column DataFrame, array or tensor of pictures, or an iterable of batches, "
+        f"got {type(X).__name__}{remedy}"
+    )
+
+
+def _from_frame(X: pd.DataFrame, image_shape: Any) -> Pictures:
+    if image_shape is not None and X.shape[1] and all(pd.api.types.is_numeric_dtype(kind) for kind in X.dtypes):
+        return row_pictures(X.to_numpy(), image_shape)
+    if X.shape[1] == 1:
+        return _from_column(X.iloc[:, 0].to_numpy())
+    names = list(X.columns)
+    texts = [name for name, kind in X.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    if not names:
+        remedy = "pass the column that holds the pictures"
+    elif not texts:
+        remedy = f"pass image_shape=(h, w) if each row of {len(names)} numbers is a picture"
+    else:
+        remedy = f"pass the column that holds the pictures, for example df[{texts[0]!r}]"
+    shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+    raise ImageInputError(f"X is a DataFrame of {len(names)} columns ({shown}), one is needed: {remedy}")
+
+
+def _from_column(items: np.ndarray) -> Pictures:
+    if items.ndim == 1 and items.dtype.kind not in "OUT" and len(items):
+        raise ImageInputError(
+            f"X is a column of dtype {items.dtype}, not of pictures: pass paths, bytes, PIL images or arrays"
+        )
+    return _from_array(items if items.dtype.kind in "OUT" else items.astype(object), None)
+
+
+def _from_array(X: np.ndarray, image_shape: Any) -> Pictures:
+    kind, shape = X.dtype.kind, X.shape
+    if kind == "S":
+        raise ImageInputError(
+            f"X is an array of dtype {X.dtype}: NumPy strips the trailing NUL bytes of such items, which cuts encoded "
+            "pictures; pass a list of bytes, or an array of dtype object"
+        )
+    if X.ndim == 2 and image_shape is not None:
+        return row_pictures(X, image_shape)
+    if kind in "OUT":
+        if X.ndim == 2 and shape[1] == 1:  # a ColumnTransformer over an array hands over a column like this
+            X = X[:, 0]
+        if X.ndim != 1:
+            raise ImageInputError(
+                f"X is an array of dtype {X.dtype} and shape {shape}: pass one column of pictures, or numbers of shape "
+                "(n, h, w, 3)"
+            )
+        return ItemPictures(X)
+    if X.ndim not in (3, 4) or kind not in "buif":
+        return _refuse_array(X)
+    if 0 in shape[1:]:
+        raise ImageInputError(f"X holds pictures without pixels: its shape is {shape}")
+    if X.ndim == 3 and shape[2] in CHANNELS:
+        raise ImageInputError(
+            f"X has the shape {shape} of a single picture (h, w, {shape[2]}): pass [X], or X[..., None] if it is a "
+            "stack of grey pictures"
+        )
+    if X.ndim == 4 and shape[3] not in CHANNELS:
+        remedy = ": pass X.transpose(0, 2, 3, 1)" if shape[1] in CHANNELS else ""
+        raise ImageInputError(f"X must have the shape (n, h, w, 1 | 3 | 4), got {shape}{remedy}")
+    return ArrayPictures(X)
+
+
+def _refuse_array(X: np.ndarray) -> Pictures:
+    if X.dtype.kind not in "buif":
+        raise ImageInputError(f"X is an array of dtype {X.dtype}: pictures are uint8, uint16, bool or floats in [0, 1]")
+    if X.ndim == 2:
+        raise ImageInputError(
+            f"X is a 2-D array of shape {X.shape}: if its rows are pictures, pass image_shape=(h, w) or "
+            "X.reshape(-1, h, w); if it is one grey picture, pass [X]"
+        )
+    raise ImageInputError(
+        f"X must have the shape (n, h, w) or (n, h, w, 1 | 3 | 4), got the {X.ndim}-D shape {X.shape}"
+    )
+
+
+def _from_tensor(X: Any, image_shape: Any) -> Pictures:
+    shape = tuple(X.shape)
+    if X.ndim == 2:
+        return _from_array(X.detach().cpu().numpy(), image_shape)
+    if X.ndim not in (3, 4):
+        raise ImageInputError(
+            f"X must have the shape (n, h, w) or (n, 1 | 3 | 4, h, w), got the {X.ndim}-D shape {shape}"
+        )
+    if X.ndim == 3 and shape[0] in CHANNELS:
+        raise ImageInputError(
+            f"X has the shape {shape} of a single picture ({shape[0]}, h, w): pass X[None], or X[:, None] if it is a "
+            "stack of grey pictures"
+        )
+    if X.ndim == 4 and shape[1] not in CHANNELS:
+        remedy = ": pass X.permute(0, 3, 1, 2)" if shape[3] in CHANNELS else ""
+        raise ImageInputError(f"X must have the shape (n, 1 | 3 | 4, h, w), got {shape}{remedy}")
+    if 0 in shape[1:]:
+        raise ImageInputError(f"X holds pictures without pixels: its shape is {shape}")
+    if X.ndim == 4 and X.device.type == "cpu" and str(X.dtype) == "torch.uint8":
+        return ArrayPictures(X.detach().permute(0, 2, 3, 1).numpy())  # a view: batches of the right size need no work
+    return ArrayPictures(X)
+
+
+def _is_row(item: Any) -> bool:
+    if is_array_like(item):
+        return len(item.shape) == 1
+    return isinstance(item, (list, tuple)) and bool(len(item)) and np.isscalar(item[0]) and not isinstance(item[0], str)
+
+
+def _open_batch(position: int, batch: Any) -> Pictures:
+    try:
+        return _understand(members_of_batch(batch), None)
+    except ImageInputError as error:
+        raise ImageInputError(f"X is an iterable of batches, and its item {position} is no batch. {error}") from error

@@ -1,0 +1,179 @@
+"""Reading pictures, one at full size or all of X in batches of one size."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
+from sklearn_psp._images._containers import as_pictures
+from sklearn_psp._images._pictures import Pictures
+from sklearn_psp._images._quiet import quiet_decoders
+from sklearn_psp._images._resize import RESIZE_MODES, resize_picture
+from sklearn_psp._images._sources import describe_source, quote_source, rgb_from_source
+from sklearn_psp._images._types import PictureBatch, PictureRefusedError, ReadFailure, failures_frame
+from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
+
+__all__ = ["read_batches", "read_picture"]
+
+_REMEDY = 'remove it from X or pass on_error="nan"'
+_N_NAMED = 10
+
+
+def read_picture(source: Any) -> np.ndarray:
+    """Read one picture at full size.
+
+    Parameters
+    ----------
+    source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
+        One picture.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8
+        RGB, EXIF turn applied, alpha composed on white; may be a view of `source`.
+
+    Raises
+    ------
+    ImageReadError
+        With the reason; its `errors` has the one row.
+    """
+    try:
+        with quiet_decoders():
+            return rgb_from_source(source)
+    except PictureRefusedError as refusal:
+        failure = ReadFailure(0, describe_source(source), str(refusal))
+        raise ImageReadError(
+            f"the picture {quote_source(failure.source)} could not be decoded: {failure.reason}",
+            failures_frame([failure]),
+        ) from refusal
+
+
+def read_batches(
+    X: Any,
+    *,
+    batch_size: int,
+    image_size: tuple[int, int],
+    resize: str = "stretch",
+    on_error: str = "raise",
+    n_jobs: int | None = None,
+    image_shape: Any = None,
+) -> Iterator[PictureBatch]:
+    """Read the pictures of X in batches of one size, ahead of the consumer.
+
+    Parameters
+    ----------
+    X : Pictures, or anything that `as_pictures` takes
+        The pictures.
+    batch_size : int
+        Pictures in a batch; only the last may be smaller.
+    image_size : tuple of int (height, width)
+        Size of every picture handed out, in pixels.
+    resize : {"stretch", "crop", "pad"}, default="stretch"
+        See `resize_picture`.
+    on_error : {"raise", "nan"}, default="raise"
+        Whether a picture that cannot be read is an error, or a row of zeros and a `ReadFailure`.
+    n_jobs : int or None, default=None
+        Threads that read. None: one per core, at most 8; -1: all cores.
+    image_shape : None, "auto", (h, w) or (h, w, c), default=None
+        See `as_pictures`.
+
+    Returns
+    -------
+    iterator of PictureBatch
+        In the order of X. Memory is bounded: while the consumer holds a batch, two more batches (or two pictures a
+        thread, if that is more) are read or being read. Closing the iterator ends its threads.
+
+    Raises
+    ------
+    ImageInputError
+        If X holds no pictures, or one of its batches is none.
+    MissingImageError
+        At once, naming all files that do not exist, unless `on_error="nan"`.
+    ImageReadError
+        While iterating: the first picture of X that cannot be read, unless `on_error="nan"`.
+    ValueError
+        If a parameter is out of its range.
+    """
+    _check_options(batch_size, image_size, resize, on_error)
+    n_threads = resolve_n_threads(n_jobs)
+    pictures = as_pictures(X, image_shape=image_shape)
+    if on_error == "raise":
+        _raise_missing(pictures)
+    ready = pictures.ready(image_size)
+    if ready is not None:
+        starts = range(0, pictures.n_pictures, batch_size)
+        return (PictureBatch(start, ready(start, min(start + batch_size, pictures.n_pictures))) for start in starts)
+    return _read(pictures, batch_size, tuple(image_size), resize, on_error, n_threads)
+
+
+def _read(
+    pictures: Pictures, batch_size: int, image_size: tuple[int, int], resize: str, on_error: str, n_threads: int
+) -> Iterator[PictureBatch]:
+    def read_into(image: np.ndarray, source: Any) -> tuple[str, str] | None:
+        try:
+            picture = pictures.rgb(source)
+        except PictureRefusedError as refusal:
+            return describe_source(source), str(refusal)
+        image[...] = resize_picture(picture, image_size, resize)
+        return None
+
+    def groups():
+        start, sources = 0, iter(pictures)
+        while batch := list(islice(sources, batch_size)):
+            images = np.zeros((len(batch), *image_size, 3), dtype=pictures.dtype)
+            yield (start, images), list(zip(images, batch, strict=True))
+            start += len(batch)
+        if start == 0:
+            raise ImageInputError(
+                "X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; "
+                "a generator can be read only once"
+            )
+
+    n_ahead = max(2, math.ceil(2 * n_threads / batch_size))
+    work = work_ahead(groups(), read_into, n_threads=n_threads, n_ahead=n_ahead)
+    with quiet_decoders(), contextlib.closing(work):
+        for (start, images), results in work:
+            failures = tuple(ReadFailure(start + i, *result) for i, result in enumerate(results) if result is not None)
+            if failures and on_error == "raise":
+                first = failures[0]
+                raise ImageReadError(
+                    f"X[{first.index}] ({quote_source(first.source)}) could not be decoded: {first.reason}; {_REMEDY}",
+                    failures_frame([first]),
+                )
+            yield PictureBatch(start, images, failures)
+
+
+def _raise_missing(pictures: Pictures) -> None:
+    missing = [ReadFailure(i, pictures.describe(i), "there is no such file") for i in pictures.missing_files()]
+    if not missing:
+        return
+    named = ", ".join(f"X[{failure.index}] ({failure.source!r})" for failure in missing[:_N_NAMED])
+    more = f" and {len(missing) - _N_NAMED:,} more (all in the error's .errors)" if len(missing) > _N_NAMED else ""
+    raise MissingImageError(
+        f"{len(missing):,} of {pictures.n_pictures:,} pictures are files that do not exist: {named}{more}; correct the "
+        f'paths (the working directory is {os.getcwd()!r}), remove them from X or pass on_error="nan"',
+        failures_frame(missing),
+    )
+
+
+def _check_options(batch_size: int, image_size: tuple[int, int], resize: str, on_error: str) -> None:
+    if not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
+    try:
+        height, width = image_size
+        fits = height >= 1 and width >= 1 and hasattr(height, "__index__") and hasattr(width, "__index__")
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"image_size must be two integers of at least 1 (height, width), got {image_size!r}")
+    if resize not in RESIZE_MODES:
+        raise ValueError(f"resize must be one of {', '.join(map(repr, RESIZE_MODES))}, got {resize!r}")
+    if on_error not in ("raise", "nan"):
+        raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")

@@ -1,0 +1,127 @@
+"""What one picture may come as: a path, bytes, a Pillow image, an array or a tensor."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor, rgb_from_array, rgb_from_tensor
+from sklearn_psp._images._decode import rgb_from_bytes, rgb_from_image
+from sklearn_psp._images._types import PictureRefusedError
+
+__all__ = ["describe_source", "is_one_picture", "is_path", "quote_source", "rgb_from_source"]
+
+
+def is_path(source: object) -> bool:
+    """Whether the source names a file."""
+    return isinstance(source, (str, os.PathLike))
+
+
+def is_one_picture(X: object) -> bool:
+    """Whether X is a single picture rather than a collection of them.
+
+    A 3-D array counts as one picture where its channel axis (the last of an array, the first of a tensor) has length 1,
+    3 or 4.
+    """
+    if is_path(X) or isinstance(X, (bytes, bytearray, memoryview, Image.Image)):
+        return True
+    if not is_array_like(X) or isinstance(X, (pd.DataFrame, pd.Series, pd.Index)):
+        return False
+    if len(X.shape) == 3:
+        return X.shape[0 if is_tensor(X) else 2] in CHANNELS
+    return len(X.shape) == 2 and (is_tensor(X) or np.dtype(X.dtype).kind in "buif")
+
+
+def describe_source(source: object) -> str:
+    """The source of a picture for messages: the path itself, else what it is.
+
+    Parameters
+    ----------
+    source : object
+        One picture.
+
+    Returns
+    -------
+    str
+        `"a/b.jpg"`, `"<bytes, 5,120 long>"`, `"<array (375, 500, 3) uint8>"`, `"<PIL.Image RGB 500x375>"`.
+    """
+    if is_path(source):
+        return str(os.fsdecode(source))  # plain str: the repr of a NumPy one is np.str_(...)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"<{type(source).__name__}, {memoryview(source).nbytes:,} long>"
+    if isinstance(source, Image.Image):
+        name = getattr(source, "filename", "")
+        return f"<PIL.Image {source.mode} {source.width}x{source.height}{f' of {name!r}' if name else ''}>"
+    if is_array_like(source):
+        kind = "tensor" if is_tensor(source) else "array"
+        return f"<{kind} {tuple(source.shape)} {str(source.dtype).removeprefix('torch.')}>"
+    return "<missing value>" if _is_missing(source) else f"<{type(source).__name__}>"
+
+
+def quote_source(description: str) -> str:
+    """A description for the middle of a sentence: paths in quotes."""
+    return description if description.startswith("<") else repr(description)
+
+
+def rgb_from_source(source: object) -> np.ndarray:
+    """Read one picture at full size.
+
+    Parameters
+    ----------
+    source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
+        One picture; see `rgb_from_array` and `rgb_from_tensor` for shapes, dtypes and ranges.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), uint8
+        RGB. The same pixels whatever the picture came as.
+
+    Raises
+    ------
+    PictureRefusedError
+        With the reason, if the source holds no readable picture.
+    """
+    if is_path(source):
+        return rgb_from_bytes(_file_content(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return rgb_from_bytes(source if isinstance(source, bytes) else bytes(source))
+    if isinstance(source, Image.Image):
+        return rgb_from_image(source)
+    if is_tensor(source):
+        return rgb_from_tensor(source)
+    if is_array_like(source) and not isinstance(source, (pd.DataFrame, pd.Series, pd.Index, np.generic)):
+        return rgb_from_array(np.asarray(source))
+    if _is_missing(source):
+        raise PictureRefusedError(f"it is a missing value ({source!r})")
+    if isinstance(source, (list, tuple)):
+        raise PictureRefusedError(f"a {type(source).__name__} is not a picture; pass np.asarray(...) of it")
+    if hasattr(source, "read"):
+        raise PictureRefusedError(
+            f"an open file ({type(source).__name__}) is not a picture; pass its path or file.read()"
+        )
+    raise PictureRefusedError(
+        f"{type(source).__name__} is not a picture: pass a path, bytes, a PIL image, an array or a tensor"
+    )
+
+
+def _is_missing(source: object) -> bool:
+    return source is None or source is pd.NA or source is pd.NaT or (isinstance(source, float) and source != source)
+
+
+def _file_content(path: str | os.PathLike) -> bytes:
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureRefusedError("it is a directory; pass the paths of the pictures in it")
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise PictureRefusedError("it is not a regular file")
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise PictureRefusedError("there is no such file") from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path
+        raise PictureRefusedError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error

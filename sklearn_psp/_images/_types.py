@@ -1,0 +1,71 @@
+"""What reading pictures hands on: batches, and the pictures that could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["PictureBatch", "PictureRefusedError", "ReadFailure", "failures_frame"]
+
+
+class PictureRefusedError(Exception):
+    """One picture cannot be read; the message is the reason. Never leaves this package: the reader adds the item."""
+
+
+@dataclass(frozen=True)
+class ReadFailure:
+    """A picture that could not be read.
+
+    Parameters
+    ----------
+    index : int
+        Position in X.
+    source : str
+        What the picture came from: its path, or a description such as `"<bytes, 5,120 long>"`.
+    reason : str
+        Why it could not be read.
+    """
+
+    index: int
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Consecutive pictures of X, all of one size.
+
+    Parameters
+    ----------
+    start : int
+        Position in X of the first picture.
+    images : ndarray of shape (n, height, width, 3), uint8, RGB, C-contiguous
+        On the scale 0 to 255; float32 when X is a table of floats or of integers other than uint8. May be a view of
+        the user's X: never write to it.
+    failures : tuple of ReadFailure
+        The pictures that could not be read, whose rows of `images` hold zeros. Empty unless `on_error="nan"`.
+    """
+
+    start: int
+    images: np.ndarray
+    failures: tuple[ReadFailure, ...] = ()
+
+
+def failures_frame(failures: Iterable[ReadFailure]) -> pd.DataFrame:
+    """Tabulate failures.
+
+    Parameters
+    ----------
+    failures : iterable of ReadFailure
+        In the order of the rows.
+
+    Returns
+    -------
+    DataFrame
+        One row per failure with the columns `index` (position in X), `source` and `reason`.
+    """
+    rows = [(failure.index, failure.source, failure.reason) for failure in failures]
+    return pd.DataFrame(rows, columns=["index", "source", "reason"]).astype({"index": np.int64})

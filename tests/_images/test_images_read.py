@@ -1,0 +1,221 @@
+"""Batches: order, failures, bounded memory, threads that end."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sklearn_psp._images import PictureBatch, ReadFailure, failures_frame, read_batches, resize_picture
+from sklearn_psp._images import _pictures as pictures_module
+from sklearn_psp._images._ahead import resolve_n_threads
+from sklearn_psp.exceptions import ImageReadError, MissingImageError
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sklearn_psp-read")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
+@pytest.mark.parametrize("n_jobs", [None, 1, 4, -1])
+def test_batches_come_in_order_and_equal_the_pictures_resized_one_by_one(folder, batch_size, n_jobs):
+    paths, pixels = folder
+    batches = list(read_batches(paths, batch_size=batch_size, image_size=(5, 4), n_jobs=n_jobs))
+    assert [batch.start for batch in batches] == list(range(0, 12, batch_size))
+    assert all(batch.images.flags.c_contiguous and batch.failures == () for batch in batches)
+    images = np.concatenate([batch.images for batch in batches])
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, [resize_picture(picture, (5, 4)) for picture in pixels])
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_resize_reaches_the_pictures(folder, resize):
+    paths, pixels = folder
+    (batch,) = read_batches(paths, batch_size=12, image_size=(5, 5), resize=resize)
+    np.testing.assert_array_equal(batch.images, [resize_picture(picture, (5, 5), resize) for picture in pixels])
+
+
+def test_order_holds_when_the_first_picture_takes_longest(monkeypatch):
+    def slow_first(source):
+        time.sleep(0.05 if source[0, 0, 0] % 4 == 0 else 0)
+        return source
+
+    monkeypatch.setattr(pictures_module, "rgb_from_source", slow_first)
+    X = [np.full((3, 3, 3), i, np.uint8) for i in range(16)]
+    batches = read_batches(X, batch_size=3, image_size=(3, 3), n_jobs=4)
+    assert [int(i) for batch in batches for i in batch.images[:, 0, 0, 0]] == list(range(16))
+
+
+def test_missing_files_are_all_named_at_once_before_anything_is_read(folder, monkeypatch):
+    paths, _ = folder
+    monkeypatch.setattr(pictures_module, "rgb_from_source", pytest.fail)
+    X = [*paths[:2], *(f"missing-{i}.jpg" for i in range(13)), paths[3]]
+    for container in (X, pd.Series(X), np.array(X), pd.DataFrame({"path": X})):
+        with pytest.raises(MissingImageError, match=r"13 of 16 pictures are files that do not exist") as caught:
+            read_batches(container, batch_size=2, image_size=(4, 4))  # not even iterated
+        message = str(caught.value)
+        assert "X[2] ('missing-0.jpg')" in message
+        assert "X[11] ('missing-9.jpg') and 3 more" in message
+        assert 'on_error="nan"' in message
+        assert caught.value.errors["index"].tolist() == list(range(2, 15))
+        assert caught.value.errors["source"].tolist() == X[2:15]
+        assert isinstance(caught.value, FileNotFoundError)
+        assert isinstance(caught.value, ValueError)
+
+
+def test_on_error_raise_names_the_first_bad_picture_of_x(folder, monkeypatch, tmp_path):
+    paths, _ = folder
+    (tmp_path / "cut.png").write_bytes((tmp_path / "00.png").read_bytes()[:60])
+    X = [*paths[:5], str(tmp_path / "cut.png"), b"no picture", *paths[5:]]
+    batches = read_batches(X, batch_size=3, image_size=(4, 4), n_jobs=4)
+    assert next(batches).start == 0
+    with pytest.raises(ImageReadError, match=r"X\[5\] \('.*cut.png'\) could not be decoded: .*; remove it") as caught:
+        list(batches)
+    assert 'pass on_error="nan"' in str(caught.value)
+    assert caught.value.errors["index"].tolist() == [5]
+    assert pickle.loads(pickle.dumps(caught.value)).errors.equals(caught.value.errors)
+    assert readers() == []
+
+
+def test_on_error_nan_gives_zeros_and_failures(folder):
+    paths, pixels = folder
+    X = [paths[0], "missing.jpg", b"no picture", None, paths[3]]
+    batches = list(read_batches(X, batch_size=2, image_size=(8, 9), on_error="nan"))
+    assert [[f.index for f in batch.failures] for batch in batches] == [[1], [2, 3], []]
+    images = np.concatenate([batch.images for batch in batches])
+    np.testing.assert_array_equal(images[0], pixels[0])
+    np.testing.assert_array_equal(images[4], pixels[3])
+    assert not images[1:4].any()
+    frame = failures_frame([failure for batch in batches for failure in batch.failures])
+    assert frame["source"].tolist() == ["missing.jpg", "<bytes, 10 long>", "<missing value>"]
+    assert frame["reason"].iloc[0] == "there is no such file"
+    assert frame["index"].dtype == np.int64
+
+
+def test_failures_frame_of_nothing_has_its_columns():
+    assert failures_frame([]).columns.tolist() == ["index", "source", "reason"]
+    assert len(failures_frame([ReadFailure(1, "a", "b")])) == 1
+
+
+def test_memory_is_bounded_while_the_consumer_works(monkeypatch):
+    lock, state = threading.Lock(), {"decoded": 0, "consumed": 0, "most": 0}
+
+    def count(source):
+        with lock:
+            state["decoded"] += 1
+            state["most"] = max(state["most"], state["decoded"] - state["consumed"])
+        return source
+
+    monkeypatch.setattr(pictures_module, "rgb_from_source", count)
+    X = [np.zeros((4, 4, 3), np.uint8)] * 2000
+    for batch in read_batches(X, batch_size=10, image_size=(4, 4), n_jobs=4):
+        time.sleep(0.0005)
+        with lock:
+            state["consumed"] += len(batch.images)
+    assert state["decoded"] == 2000
+    assert state["most"] <= 40  # the batch in hand, two ahead, and one that is handed over
+
+
+def test_a_stream_is_not_pulled_far_ahead(noise):
+    pulled = []
+
+    def stream():
+        for i in range(1000):
+            pulled.append(i)
+            yield noise(10, 4, 4, 3, seed=i)
+
+    batches = read_batches(stream(), batch_size=10, image_size=(4, 4), n_jobs=2)
+    for _ in range(3):
+        next(batches)
+    assert len(pulled) <= 7
+    batches.close()
+
+
+@pytest.mark.parametrize("how", ["close", "del", "error"])
+def test_threads_end_when_the_consumer_stops_early(monkeypatch, how):
+    started = []
+
+    def slow(source):
+        started.append(1)
+        time.sleep(0.002)
+        return source
+
+    monkeypatch.setattr(pictures_module, "rgb_from_source", slow)
+    batches = read_batches([np.zeros((4, 4, 3), np.uint8)] * 5000, batch_size=500, image_size=(4, 4), n_jobs=4)
+    next(batches)
+    assert len(readers()) == 4
+    begin = time.perf_counter()
+    if how == "close":
+        batches.close()
+    elif how == "del":
+        del batches
+    else:
+        with pytest.raises(RuntimeError, match="mine"):
+            batches.throw(RuntimeError("mine"))
+    assert time.perf_counter() - begin < 0.5
+    assert readers() == []
+    assert len(started) < 2500
+
+
+def test_nothing_is_started_before_the_first_batch_is_asked_for(folder):
+    batches = read_batches(folder[0], batch_size=2, image_size=(4, 4))
+    assert readers() == []
+    batches.close()
+
+
+def test_two_iterators_at_once(folder):
+    paths, _ = folder
+    pair = [read_batches(paths, batch_size=2, image_size=(8, 9)) for _ in range(2)]
+    for first, second in zip(*pair, strict=True):
+        np.testing.assert_array_equal(first.images, second.images)
+    assert readers() == []
+
+
+def test_the_same_unloaded_image_many_times(folder):
+    paths, pixels = folder
+    with Image.open(paths[0]) as image:
+        (batch,) = read_batches([image] * 40, batch_size=40, image_size=(8, 9), n_jobs=8)
+    np.testing.assert_array_equal(batch.images, np.stack([pixels[0]] * 40))
+
+
+def test_a_bug_is_not_mistaken_for_a_bad_picture(monkeypatch):
+    def bug(source):
+        raise KeyError("ours")
+
+    monkeypatch.setattr(pictures_module, "rgb_from_source", bug)
+    with pytest.raises(KeyError, match="ours"):
+        list(read_batches([b"x"], batch_size=1, image_size=(4, 4), on_error="nan"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"batch_size": 2.0}, "batch_size must be an integer"),
+        ({"image_size": 224}, "image_size must be two integers"),
+        ({"image_size": (0, 5)}, "image_size must be two integers"),
+        ({"image_size": (4.0, 5.0)}, "image_size must be two integers"),
+        ({"resize": "squash"}, "resize must be one of 'stretch', 'crop', 'pad', got 'squash'"),
+        ({"on_error": "skip"}, "on_error must be 'raise' or 'nan', got 'skip'"),
+        ({"n_jobs": 0}, "n_jobs must be None or an integer other than 0, got 0; pass -1"),
+        ({"n_jobs": 1.5}, "n_jobs must be"),
+    ],
+)
+def test_options_are_checked_at_the_call(options, message):
+    with pytest.raises(ValueError, match=message):
+        read_batches([np.zeros((4, 4))], **({"batch_size": 1, "image_size": (4, 4)} | options))
+
+
+def test_n_jobs_counts_as_in_joblib(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert [resolve_n_threads(n) for n in (None, 1, 3, 20, -1, -2, -99)] == [8, 1, 3, 20, 16, 15, 1]
+
+
+def test_batch_is_frozen():
+    with pytest.raises(AttributeError):
+        PictureBatch(0, np.zeros((1, 2, 2, 3), np.uint8)).start = 3
