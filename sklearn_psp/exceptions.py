@@ -1,7 +1,7 @@
 """The errors and warnings of sklearn_psp.
 
 `PSPError` is the root. Each error also inherits the built-in that scikit-learn users expect for the same mistake
-(`ValueError`, `ImportError`, ...), so that `except ValueError` keeps working. All survive pickling, because joblib sends
+(`ValueError`, `ImportError`, ...), so that `except ValueError` keeps working. All survive pickling, as joblib sends
 them between processes.
 """
 

@@ -84,9 +84,8 @@ def _finish(request, spec, module, sha256):
     # Gradients are never needed here, and eval mode makes dropout and batch-norm repeatable.
     module = module.eval().requires_grad_(False)
     _, n_channels, *grid = probe(module, request.image_size, spec.name)
-    return Backbone(
-        spec, module, sha256 or state_sha256(module.state_dict()), n_channels, request.image_size, tuple(grid)
-    )
+    sha256 = sha256 or state_sha256(module.state_dict())
+    return Backbone(spec, module, sha256, n_channels, request.image_size, tuple(grid), module.fixed_size)
 
 
 def _build_named(request):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import torch
 from torch import nn
@@ -45,15 +46,16 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
 
 
 def _find_pairs(module, picture):
-    produced, pairs, alive, used = {}, [], [], set()
+    """Return the module's output, and the names of convolutions and norms that only follow one another."""
+    calls, produced, pairs, alive = Counter(), {}, [], []
 
     def remember(name):
         def hook(layer, inputs, output):
+            calls[name] += 1
             if isinstance(layer, nn.Conv2d):
                 produced[id(output)] = name
                 alive.append(output)  # an id is only unique while its tensor lives
-            elif (conv := produced.get(id(inputs[0]))) and conv not in used:
-                used.add(conv)
+            elif conv := produced.get(id(inputs[0])):
                 pairs.append((conv, name))
 
         return hook
@@ -61,10 +63,12 @@ def _find_pairs(module, picture):
     layers = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     handles = [layer.register_forward_hook(remember(name)) for name, layer in layers]
     try:
-        return module(picture), pairs
+        output = module(picture)
     finally:
         for handle in handles:
             handle.remove()
+    # A layer that is called twice cannot be folded into one of its calls.
+    return output, [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
 
 
 def _replace(module, name, new):

@@ -93,17 +93,24 @@ class Runner:
         return self._run(images, lambda batch: self.pooling.join(self._parts(batch)))
 
     def _run(self, images, compute):
-        done, pieces = 0, []
+        asked, done, pieces = self.batch_size, 0, []
         while done < len(images):
+            chunk = images[done : done + self.batch_size]
             try:
-                piece = self._forward(images[done : done + self.batch_size], compute)
+                pieces.append(self._forward(chunk, compute))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._shrink(min(self.batch_size, len(images) - done), error)
+                self.batch_size = self._half(len(chunk), error)
                 continue
-            pieces.append(piece)
-            done += len(piece)
+            done += len(chunk)
+        if self.batch_size < asked:
+            warnings.warn(
+                f"batch_size={asked} does not fit into the memory of {self.device}: going on with {self.batch_size}; "
+                f"pass batch_size={self.batch_size} to start there",
+                BatchSizeWarning,
+                stacklevel=2,
+            )
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     @torch.inference_mode()
@@ -128,16 +135,10 @@ class Runner:
         # Maps of the mirror image are turned back, so that a part is the same part of the picture.
         return self.pooling.local_features(maps.flip(-1) if mirrored else maps)
 
-    def _shrink(self, tried, error):
-        if tried == 1:
-            raise OutOfDeviceMemoryError(
-                f"one picture of {self.sizes[0]} pixels does not fit into the memory of {self.device}; use a smaller "
-                "image_size or backbone, close what else uses the device, or device='cpu'"
-            ) from error
-        self.batch_size = tried // 2
-        warnings.warn(
-            f"batch_size={tried} does not fit into the memory of {self.device}: going on with {self.batch_size}; pass "
-            f"batch_size={self.batch_size} to start there",
-            BatchSizeWarning,
-            stacklevel=2,
-        )
+    def _half(self, tried, error):
+        if tried > 1:
+            return tried // 2
+        raise OutOfDeviceMemoryError(
+            f"one picture of {self.sizes[0]} pixels does not fit into the memory of {self.device}; use a smaller "
+            "image_size or backbone, close what else uses the device, or device='cpu'"
+        ) from error

@@ -1,0 +1,105 @@
+"""Pyramid pooling against torch's adaptive pooling and the equations in float64."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_psp._nets import PyramidPooling, part_sequence
+
+GRIDS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3)
+
+
+def maps(n=2, channels=5, rows=7, columns=6, seed=0, dtype=torch.float32):
+    return torch.randn(n, channels, rows, columns, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def adaptive(x, grids, pool):
+    pooled = [pool(x, grid).flatten(2).transpose(1, 2) for grid in grids]
+    return F.normalize(torch.cat(pooled, dim=1), dim=-1)
+
+
+@given(grids=GRIDS, rows=st.integers(1, 9), columns=st.integers(1, 9), seed=st.integers(0, 99))
+def test_max_and_average_parts_equal_adaptive_pooling_of_the_literature(grids, rows, columns, seed):
+    x = maps(rows=rows, columns=columns, seed=seed)
+    for pooling, pool in (("max", F.adaptive_max_pool2d), ("avg", F.adaptive_avg_pool2d)):
+        features = PyramidPooling(grids, pooling=pooling).local_features(x)
+        torch.testing.assert_close(features, adaptive(x, grids, pool), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0, 7.5])
+def test_gem_is_the_generalised_mean_of_its_paper_in_float64(power):
+    x = maps(rows=6, columns=6).abs()
+    features = PyramidPooling((2,), pooling="gem", gem_power=power).local_features(x).numpy()
+    cells = x.double().numpy().reshape(2, 5, 2, 3, 2, 3).transpose(0, 2, 4, 1, 3, 5).reshape(2, 4, 5, 9)
+    expected = np.mean(cells**power, axis=-1) ** (1 / power)
+    expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+    np.testing.assert_allclose(features, expected, rtol=1e-5)
+
+
+def test_gem_grows_from_average_to_maximum():
+    x = maps().abs()
+    gem = [PyramidPooling((2,), pooling="gem", gem_power=p).local_features(x) for p in (1.0, 60.0)]
+    torch.testing.assert_close(gem[0], PyramidPooling((2,), pooling="avg").local_features(x))
+    torch.testing.assert_close(gem[1], PyramidPooling((2,), pooling="max").local_features(x), rtol=0.1, atol=0.02)
+
+
+@given(grids=GRIDS, seed=st.integers(0, 99))
+def test_sum_and_concatenation_follow_their_equations_in_float64(grids, seed):
+    x = maps(seed=seed)
+    counts = np.concatenate([[r * c] * (r * c) for r, c in grids])
+    weights = np.random.default_rng(seed).uniform(0, 2, len(counts))
+    features = PyramidPooling(grids).local_features(x).numpy().astype(np.float64)
+    summed = PyramidPooling(grids, part_weights=weights)(x).numpy()
+    np.testing.assert_allclose(summed, np.einsum("npc,p->nc", features, weights), rtol=1e-4, atol=1e-5)
+    joined = PyramidPooling(grids, part_weights=weights, aggregation="concat")(x).numpy()
+    expected = (features * (weights / np.sqrt(counts))[:, None]).reshape(len(x), -1)
+    np.testing.assert_allclose(joined, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_zero_part_gives_a_zero_feature_and_no_nan():
+    features = PyramidPooling((1, 2)).local_features(torch.zeros(1, 4, 5, 5))
+    assert torch.equal(features, torch.zeros(1, 5, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
+def test_half_precision_maps_are_pooled_in_float32(dtype, pooling):
+    x = maps(dtype=dtype).abs()
+    features = PyramidPooling(pooling=pooling).local_features(x)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, PyramidPooling(pooling=pooling).local_features(x.float()))
+
+
+def test_memory_format_changes_no_feature():
+    x = maps()
+    pooling = PyramidPooling((1, 3))
+    assert torch.equal(pooling(x), pooling(x.contiguous(memory_format=torch.channels_last)))
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("raster", [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]),
+        ("column", [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]),
+        ("snake", [(0, 0), (0, 1), (0, 2), (1, 2), (1, 1), (1, 0)]),
+    ],
+)
+def test_part_order(order, expected):
+    assert [(part.row, part.column) for part in part_sequence([(2, 3)], order)] == expected
+
+
+@given(grids=GRIDS, order=st.sampled_from(["raster", "column", "snake"]))
+def test_every_order_holds_the_same_parts_level_by_level(grids, order):
+    parts = part_sequence(grids, order)
+    assert sorted(parts) == sorted(part_sequence(grids))
+    assert [part.level for part in parts] == sorted(part.level for part in parts)
+
+
+@given(bins=st.integers(1, 9), length=st.integers(1, 20))
+def test_cells_cover_the_map_without_a_gap(bins, length):
+    cells = [part.cells(length, length) for part in part_sequence([(bins, 1)])]
+    assert set().union(*[range(top, bottom) for top, bottom, _, _ in cells]) == set(range(length))
+    assert all(bottom > top for top, bottom, _, _ in cells)
