@@ -1,0 +1,6 @@
+"""NearestImageRetriever, and `retrieve` over whatever ends in one."""
+
+from sklearn_psp._retriever._estimator import NearestImageRetriever
+from sklearn_psp._retriever._retrieve import retrieve
+
+__all__ = ["NearestImageRetriever", "retrieve"]

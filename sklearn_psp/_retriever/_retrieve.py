@@ -1,0 +1,59 @@
+"""retrieve: search with whatever form a fitted search has."""
+
+from __future__ import annotations
+
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_psp._retriever._gallery import GalleryMixin
+from sklearn_psp._retriever._inputs import own_index
+from sklearn_psp.utils._pipeline import split_search
+
+__all__ = ["retrieve"]
+
+
+def retrieve(search, queries, n_neighbors=None):
+    """Find the nearest pictures with a fitted search, whatever its form.
+
+    Parameters
+    ----------
+    search : estimator
+        A fitted `Pipeline` that ends in a `NearestImageRetriever`, such a retriever (with or without featurizer), or a
+        fitted search over parameters, such as `GridSearchCV`, of either.
+    queries : array-like or None
+        The queries, in the form the first step takes. None: each picture of the gallery in turn, which is then not
+        among its own results.
+    n_neighbors : int, default=None
+        How many; None takes the parameter of the retriever. Where fewer exist, all are returned.
+
+    Returns
+    -------
+    results : DataFrame
+        As from `NearestImageRetriever.retrieve`. The column `query` holds the index of `queries`, if that is a Series
+        or a one-column DataFrame.
+
+    Raises
+    ------
+    TypeError
+        If the search does not end in a retriever.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_psp import NearestImageRetriever, retrieve
+    >>> search = make_pipeline(StandardScaler(), NearestImageRetriever(n_neighbors=1))
+    >>> search = search.fit([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]], ["cat", "dog", "owl"])
+    >>> retrieve(search, [[1.0, 8.0]])[["query", "rank", "id", "label"]]
+       query  rank  id label
+    0      0     1   1   dog
+    """
+    retriever, X = split_search(search, queries)
+    if not isinstance(retriever, GalleryMixin):
+        raise TypeError(
+            "search must be a NearestImageRetriever, a Pipeline that ends in one, or a fitted search over either; "
+            f"{type(search).__name__} ends in {type(retriever).__name__}"
+        )
+    if queries is None or retriever is search:
+        return retriever.retrieve(X, n_neighbors)
+    check_is_fitted(retriever)
+    return retriever._retrieve(X, n_neighbors, own_index(queries))
