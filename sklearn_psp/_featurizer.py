@@ -9,13 +9,13 @@ from numbers import Integral, Real
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, WeightsError
 from sklearn_psp.utils._arrays import RowBlocks, unit_rows
-from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions
+from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 from sklearn_psp.utils._progress import progress
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
@@ -290,7 +290,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         """
         features = self._fit(X)
         if features is None:
-            features, failures = self._compute(X, "global_features")
+            features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
             self._report(failures, keep=True)
         return self._finish(features)
 

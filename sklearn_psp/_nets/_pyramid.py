@@ -24,19 +24,6 @@ class Part(NamedTuple):
     rows: int
     columns: int
 
-    def cells(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return (top, bottom, left, right) on a map of height x width, the ends exclusive.
-
-        The boundaries of adaptive pooling: floor(i h / b) to ceil((i + 1) h / b), so that cells overlap where b does
-        not divide h.
-        """
-        return (
-            self.row * height // self.rows,
-            -(-(self.row + 1) * height // self.rows),
-            self.column * width // self.columns,
-            -(-(self.column + 1) * width // self.columns),
-        )
-
 
 def part_sequence(bin_sizes: Sequence[int | tuple[int, int]], part_order: str = "raster") -> list[Part]:
     """List the parts of a pyramid in order.
@@ -68,8 +55,9 @@ def part_sequence(bin_sizes: Sequence[int | tuple[int, int]], part_order: str = 
 class PyramidPooling(nn.Module):
     r"""Cut feature maps into an ordered sequence of parts, pool each, and join them into one global feature.
 
-    Of a feature map :math:`M` with channels c, part i covers the cells :math:`R_i` (see `Part.cells`). Its local
-    feature is
+    Of a feature map :math:`M` with channels c, part i covers the cells :math:`R_i`: row r of a grid of b rows takes
+    floor(r h / b) to ceil((r + 1) h / b) of a map of h rows, the boundaries of adaptive pooling, which overlap where b
+    does not divide h. Its local feature is
 
     .. math::
         g_{i,c} = \max_{r \in R_i} M_{r,c}
@@ -120,6 +108,9 @@ class PyramidPooling(nn.Module):
     ):
         super().__init__()
         self.sequence = part_sequence(bin_sizes, part_order)
+        raster = part_sequence(bin_sizes)
+        self.order = [raster.index(part) for part in self.sequence]
+        self.grids = [(size, size) if isinstance(size, int) else tuple(size) for size in bin_sizes]
         self.pooling = pooling
         self.gem_power = gem_power
         self.aggregation = aggregation
@@ -139,23 +130,15 @@ class PyramidPooling(nn.Module):
         Returns
         -------
         torch.Tensor of shape (n, n_parts, channels), float32
-            The f_i, of unit length (zero where the part is zero).
+            The f_i, of unit length (zero where the part is zero), in order.
         """
-        maps = maps.permute(0, 2, 3, 1)  # channels innermost: each reduction then runs over contiguous memory
+        pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
         if self.pooling != "max":
             maps = maps.float()
         if self.pooling == "gem":
             maps = maps.clamp_min(_GEM_FLOOR).pow(self.gem_power)
-        reduce = torch.amax if self.pooling == "max" else torch.mean
-        _, height, width, channels = maps.shape
-        pooled = maps.new_empty(len(maps), len(self.sequence), channels)
-        bands = {}  # a rectangle's maximum or mean is that of its rows' ones: rows are reduced once for all columns
-        for i, part in enumerate(self.sequence):
-            top, bottom, left, right = part.cells(height, width)
-            if (top, bottom) not in bands:
-                bands[top, bottom] = reduce(maps[:, top:bottom], dim=1)
-            pooled[:, i] = reduce(bands[top, bottom][:, left:right], dim=1)
-        pooled = pooled.float()
+        levels = [pool(maps, grid).flatten(2) for grid in self.grids]
+        pooled = torch.cat(levels, dim=2).transpose(1, 2)[:, self.order].float()
         if self.pooling == "gem":
             pooled = pooled.pow(1.0 / self.gem_power)
         return F.normalize(pooled, dim=-1)
