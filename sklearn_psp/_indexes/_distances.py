@@ -14,42 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    "blocks",
-    "distance_keys",
-    "half_to_distance",
-    "keys_to_result",
-    "pair_distances",
-    "squared_norms",
-    "unit_rows",
-]
+from sklearn_psp.utils._arrays import row_blocks
 
-# float64 numbers handled at a time, 2 MiB: the temporaries stay in the cache of one core.
-_BLOCK = 1 << 18
+__all__ = ["distance_keys", "half_to_distance", "keys_to_result", "pair_distances"]
+
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
-
-
-def squared_norms(X):
-    """Squared length of each row of a float32 array, as float64.
-
-    Not finite where, and only where, a row holds NaN or infinity: the square of any float32 number is a finite
-    float64. The same row gives the same bits wherever it stands in X.
-    """
-    norms = np.empty(len(X))
-    for rows in _row_blocks(len(X), X.shape[1]):
-        squares = X[rows].astype(np.float64)
-        np.multiply(squares, squares, out=squares)
-        # Not einsum: it may cut the sum differently for one row than for many.
-        norms[rows] = squares.sum(axis=1)
-    return norms
-
-
-def unit_rows(X, norms_squared):
-    """Scale rows to unit length; a new float32 array."""
-    units = np.empty(X.shape, dtype=np.float32)
-    np.divide(X, np.sqrt(norms_squared)[:, None], out=units, casting="same_kind")
-    return units
 
 
 def pair_distances(A, rows, B, columns, metric):
@@ -74,7 +44,7 @@ def pair_distances(A, rows, B, columns, metric):
         The distances, at least 0; at most 2 for "cosine".
     """
     half = np.empty(len(rows))
-    for pairs in _row_blocks(len(rows), A.shape[1]):
+    for pairs in row_blocks(len(rows), A.shape[1]):
         difference = np.subtract(A[rows[pairs]], B[columns[pairs]], dtype=np.float64)
         np.multiply(difference, difference, out=difference)
         half[pairs] = difference.sum(axis=1)
@@ -111,13 +81,3 @@ def keys_to_result(keys):
     """Undo `distance_keys`: float32 distances and intp positions."""
     distances = (keys >> _SHIFT).astype(np.uint32).view(np.float32)
     return distances, (keys & _LOW).astype(np.intp)
-
-
-def blocks(n, size):
-    """Yield slices that cut range(n) into blocks of at most `size`; none for n = 0, unlike scikit-learn's."""
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
-
-
-def _row_blocks(n_rows, n_features):
-    return blocks(n_rows, max(1, _BLOCK // max(1, n_features)))

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_psp._indexes._candidates import below, nearest_of_candidates, prune
-from sklearn_psp._indexes._distances import (
-    blocks,
-    distance_keys,
-    half_to_distance,
-    keys_to_result,
-    pair_distances,
-    squared_norms,
-)
+from sklearn_psp._indexes._distances import distance_keys, half_to_distance, keys_to_result, pair_distances
+from sklearn_psp.utils._arrays import blocks, squared_norms
 
 __all__ = ["WORKING_MEMORY", "ExactIndex"]
 

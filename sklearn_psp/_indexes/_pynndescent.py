@@ -10,7 +10,7 @@ from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from sklearn_psp._indexes._candidates import nearest_of_candidates
-from sklearn_psp._indexes._distances import blocks
+from sklearn_psp.utils._arrays import blocks
 
 __all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "DEFAULT_LEAF_BUDGET", "GRAPH_PARAMS", "PyNNDescentIndex"]
 

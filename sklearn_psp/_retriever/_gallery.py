@@ -9,9 +9,9 @@ from sklearn.base import clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sklearn_psp._indexes._distances import blocks
 from sklearn_psp._retriever._inputs import prepare_rows, refuse_pictures, refuse_sparse
 from sklearn_psp._retriever._results import drop_self, spread, without_self
+from sklearn_psp.utils._arrays import blocks
 
 __all__ = ["GalleryMixin"]
 

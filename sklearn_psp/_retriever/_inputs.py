@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_psp._indexes._distances import squared_norms, unit_rows
 from sklearn_psp.exceptions import ImageInputError
 from sklearn_psp.metrics._relevance import as_label_array
+from sklearn_psp.utils._arrays import squared_norms, unit_rows
 
 __all__ = [
     "Rows",

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from sklearn_psp._indexes import ExactIndex
-from sklearn_psp._indexes._distances import squared_norms, unit_rows
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
+from sklearn_psp.utils._arrays import unit_rows
 
 
 def unit(X):
     X = np.ascontiguousarray(X, dtype=np.float32)
-    return unit_rows(X, squared_norms(X))
+    return unit_rows(X)
 
 
 @pytest.fixture(scope="session")

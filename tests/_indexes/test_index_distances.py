@@ -5,14 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
-from sklearn_psp._indexes._distances import (
-    blocks,
-    distance_keys,
-    keys_to_result,
-    pair_distances,
-    squared_norms,
-    unit_rows,
-)
+from sklearn_psp._indexes._distances import distance_keys, keys_to_result, pair_distances
+from sklearn_psp.utils._arrays import blocks, squared_norms, unit_rows
 
 
 @pytest.fixture
@@ -22,7 +16,7 @@ def X():  # noqa: N802 - the name of the argument it becomes
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_agrees_with_scipy_in_float64(X, metric):
-    A = unit_rows(X, squared_norms(X)) if metric == "cosine" else X
+    A = unit_rows(X) if metric == "cosine" else X
     rows, columns = np.indices((40, 700)).reshape(2, -1)
     ours = pair_distances(A, rows, A, columns, metric).reshape(40, 700)
     assert ours.dtype == np.float32

@@ -10,13 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
 from sklearn_psp._indexes import ExactIndex, Index
-from sklearn_psp._indexes._distances import squared_norms, unit_rows
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex, expand_copies, group_copies
+from sklearn_psp.utils._arrays import unit_rows
 
 
 def unit(X):
     X = np.ascontiguousarray(X, dtype=np.float32)
-    return unit_rows(X, squared_norms(X))
+    return unit_rows(X)
 
 
 def recall(found, truth):
