@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 __all__ = ["fold_batch_norm"]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: tensors made there could not be moved or copied outside of it
 def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module:
     """Return a copy of a network with its conv -> batch-norm pairs folded.
 

@@ -1,0 +1,6 @@
+"""`python -m sklearn_psp`: search a folder of pictures, or see the demonstration."""
+
+from sklearn_psp._cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,126 @@
+"""The command `search`: the nearest pictures in a folder of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sklearn_psp._cli._files import display_name, find_gallery, find_queries
+from sklearn_psp._cli._page import Answer, Page, Question, write_page
+from sklearn_psp._cli._report import print_results, print_unreadable
+from sklearn_psp._featurizer import PSPNetFeaturizer
+from sklearn_psp._images import read_picture
+from sklearn_psp._retriever import NearestImageRetriever
+from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
+
+__all__ = ["search"]
+
+
+def search(args: argparse.Namespace) -> int:
+    """Search a folder, print and show what was found.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        `images`, `also`, `queries`, `n_neighbors`, `output`, `no_page`, `backbone`, `weights`, `device`, `quiet`.
+
+    Returns
+    -------
+    int
+        Exit status 0.
+
+    Raises
+    ------
+    PSPError
+        If there is nothing to search, or to search for.
+    """
+    folders = [args.images, *args.also]
+    gallery = find_gallery(folders)
+    queries, named = find_queries(args.queries, folders)
+    # Before the gallery is described, which may take long.
+    _check_queries(named)
+
+    featurizer = PSPNetFeaturizer(
+        args.backbone, weights=args.weights, device=args.device, on_error="nan", verbose=not args.quiet
+    )
+    retriever = NearestImageRetriever(args.n_neighbors, featurizer=featurizer, on_invalid="skip")
+    start = time.perf_counter()
+    unreadable = []
+    with _collecting(unreadable):
+        retriever.fit([str(path) for path in gallery])
+        # One more than asked for: a query that is in the gallery finds itself.
+        found = retriever.retrieve([str(path) for path in queries], args.n_neighbors + 1)
+    seconds = time.perf_counter() - start
+    found = _without_own(found, queries, gallery, args.n_neighbors)
+    unreadable = pd.concat([pd.DataFrame(columns=["source", "reason"]), *unreadable]).drop_duplicates("source")
+    if len(unreadable[unreadable["source"].isin([str(path) for path in queries])]) == len(queries):
+        raise ImageReadError("QUERY: none of the pictures to search for could be read", unreadable)
+
+    found["name"] = [display_name(gallery[position], folders) for position in found["id"]]
+    for query, results in found.groupby("query"):
+        print_results(display_name(queries[query]), results)
+    print_unreadable([(display_name(row.source), row.reason) for row in unreadable.itertuples()])
+    n_read = retriever.n_samples_fit_ - len(retriever.skipped_)
+    summary = f"{n_read:,} pictures searched for {found['query'].nunique():,} in {seconds:.1f} s"
+    print(summary)
+    if not args.no_page:
+        page = Page(
+            title="Nearest pictures",
+            introduction=f"{summary}, in {', '.join(display_name(folder) for folder in folders)}.",
+            questions=_questions(found, queries, gallery),
+            unreadable=[(display_name(row.source), row.reason) for row in unreadable.itertuples()],
+        )
+        print(f"Page written to {display_name(write_page(page, args.output, verbose=not args.quiet))}")
+    return 0
+
+
+@contextmanager
+def _collecting(errors: list[pd.DataFrame]) -> Iterator[None]:
+    """Keep what `ImageReadWarning` tells instead of showing it; other warnings are passed on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageReadWarning)
+        yield
+    for warning in caught:
+        if isinstance(warning.message, ImageReadWarning):
+            errors.append(warning.message.errors)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _check_queries(paths: set[Path]) -> None:
+    """Refuse files that were named as queries and are no pictures."""
+    for path in sorted(paths):
+        try:
+            read_picture(path)
+        except ImageReadError as error:
+            raise ImageInputError(f"QUERY: {error}") from error
+
+
+def _without_own(
+    found: pd.DataFrame, queries: Sequence[Path], gallery: Sequence[Path], n_neighbors: int
+) -> pd.DataFrame:
+    """Take each query's own file out of its results, and cut them to the number asked for."""
+    own = {os.path.realpath(path): position for position, path in enumerate(gallery)}
+    own_position = [own.get(os.path.realpath(path), -1) for path in queries]
+    found = found[found["id"].to_numpy() != np.asarray(own_position)[found["query"].to_numpy(dtype=np.intp)]]
+    found = found.assign(rank=found.groupby("query").cumcount() + 1)
+    return found[found["rank"] <= n_neighbors].reset_index(drop=True)
+
+
+def _questions(found: pd.DataFrame, queries: Sequence[Path], gallery: Sequence[Path]) -> list[Question]:
+    return [
+        Question(
+            picture=str(queries[query]),
+            caption=display_name(queries[query]),
+            answers=[Answer(str(gallery[row.id]), row.name, row.distance) for row in results.itertuples(index=False)],
+        )
+        for query, results in found.groupby("query")
+    ]

@@ -1,0 +1,132 @@
+"""make_distorted_copies: crops, flips, rotations and re-compressed copies of pictures, to search with."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+from sklearn.utils import Bunch, check_consistent_length, check_random_state
+
+__all__ = ["DISTORTIONS", "make_distorted_copies"]
+
+
+def make_distorted_copies(filenames, target, *, random_state=0):
+    """Make seven distorted copies of every picture.
+
+    The copies are queries whose right answer is known: the picture they were made from. The kinds are
+
+    - `"crop"` : a quarter of the area, anywhere;
+    - `"close-up"` : a sixteenth of the area, anywhere;
+    - `"mirrored"` : left and right exchanged;
+    - `"upside down"` : turned by 180 degrees;
+    - `"quarter turn"` : turned by 90 degrees, either way;
+    - `"rotated"` : turned by 10 to 35 degrees, either way, without the empty corners;
+    - `"re-compressed"` : a quarter of the height and width, as JPEG of quality 10.
+
+    Parameters
+    ----------
+    filenames : list of n_pictures paths
+        The pictures; bytes, PIL images and arrays work as well.
+    target : array-like of shape (n_pictures,)
+        The class of each picture.
+    random_state : int, RandomState instance or None, default=0
+        Seed of places and angles.
+
+    Returns
+    -------
+    copies : Bunch
+        The copies of each picture stand together, in the order of the kinds above. With the attributes
+
+        - `images` : list of bytes, JPEG files, of quality 90 but for the re-compressed;
+        - `target` : ndarray of shape (7 * n_pictures,), the class of the picture they were made from;
+        - `kind` : ndarray of shape (7 * n_pictures,), str, what was done;
+        - `source` : list of the entry of `filenames` they were made from.
+
+    Raises
+    ------
+    ImageReadError
+        If a picture cannot be read.
+    ValueError
+        If there are not as many classes as pictures.
+
+    See Also
+    --------
+    load_photographs : Pictures to make copies of.
+
+    Examples
+    --------
+    >>> from sklearn_psp.datasets import load_photographs, make_distorted_copies
+    >>> photographs = load_photographs()
+    >>> copies = make_distorted_copies(photographs.filenames[:2], photographs.target[:2])
+    >>> len(copies.images)
+    14
+    >>> copies.kind[:2].tolist(), copies.target[:2].tolist()
+    (['crop', 'close-up'], [0, 0])
+    """
+    # Reading pictures loads torch, which finding them (load_photographs) must not.
+    from sklearn_psp._images import read_picture
+
+    filenames = list(filenames)
+    target = np.asarray(target)
+    check_consistent_length(filenames, target)
+    random_state = check_random_state(random_state)
+    images = []
+    for source in filenames:
+        picture = Image.fromarray(read_picture(source))
+        images.extend(distort(picture, random_state) for distort in DISTORTIONS.values())
+    return Bunch(
+        images=images,
+        target=np.repeat(target, len(DISTORTIONS)),
+        kind=np.tile(list(DISTORTIONS), len(filenames)),
+        source=[source for source in filenames for _ in DISTORTIONS],
+    )
+
+
+def _window(picture, share, random_state):
+    """Cut out a window with this share of the area and the picture's proportions."""
+    width, height = (max(1, round(side * math.sqrt(share))) for side in picture.size)
+    left = random_state.randint(picture.width - width + 1)
+    top = random_state.randint(picture.height - height + 1)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _rotated(picture, random_state):
+    degrees = random_state.uniform(10, 35) * random_state.choice([-1, 1])
+    turned = picture.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    width, height = _inner_size(*picture.size, math.radians(abs(degrees)))
+    left, top = (turned.width - width) // 2, (turned.height - height) // 2
+    return turned.crop((left, top, left + width, top + height))
+
+
+def _inner_size(width, height, angle):
+    """Size of the largest upright rectangle of the same proportions inside a rectangle turned by `angle`, in radians.
+
+    Its corners, turned back, must lie inside: s (w cos + h sin) <= w and s (w sin + h cos) <= h.
+    """
+    cos, sin = math.cos(angle), math.sin(angle)
+    share = min(width / (width * cos + height * sin), height / (width * sin + height * cos))
+    # Interpolation blends the outermost pixels with the empty corners.
+    return max(1, math.floor(width * share) - 2), max(1, math.floor(height * share) - 2)
+
+
+def _jpeg(picture, quality=90):
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _quarter_turn(picture, random_state):
+    return picture.transpose(random_state.choice([Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270]))
+
+
+DISTORTIONS = {
+    "crop": lambda picture, random_state: _jpeg(_window(picture, 1 / 4, random_state)),
+    "close-up": lambda picture, random_state: _jpeg(_window(picture, 1 / 16, random_state)),
+    "mirrored": lambda picture, random_state: _jpeg(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+    "upside down": lambda picture, random_state: _jpeg(picture.transpose(Image.Transpose.ROTATE_180)),
+    "quarter turn": lambda picture, random_state: _jpeg(_quarter_turn(picture, random_state)),
+    "rotated": lambda picture, random_state: _jpeg(_rotated(picture, random_state)),
+    "re-compressed": lambda picture, random_state: _jpeg(picture.reduce(4), quality=10),
+}

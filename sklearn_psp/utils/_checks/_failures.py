@@ -1,0 +1,84 @@
+"""What one picture that cannot be read does to the others."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from sklearn_psp.exceptions import ImageReadWarning
+from sklearn_psp.utils._checks._compare import assert_refused, assert_rows_close, fresh
+from sklearn_psp.utils._checks._pictures import tiny_pictures
+
+__all__ = ["check_image_bad_item_becomes_nan", "check_image_bad_item_raises"]
+
+_WHERE = 2
+
+
+def check_image_bad_item_raises(name, estimator):
+    """Check that a picture that cannot be read is an error that names it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned. A parameter `on_error` is set to `"raise"`.
+    """
+    with tiny_pictures() as pictures:
+        estimator = fresh(estimator, on_error="raise")
+        bad = _with_bad_file(pictures)
+        assert_refused(
+            lambda: estimator.fit_transform(bad), f"{name}.fit_transform of a bad file", any_of=[bad[_WHERE]]
+        )
+        estimator.fit(pictures.paths)
+        assert_refused(lambda: estimator.transform(bad), f"{name}.transform of a bad file", any_of=[bad[_WHERE]])
+        content = [*pictures.encoded]
+        content[_WHERE] = content[_WHERE][:40]
+        what = f"{name}.transform of bytes cut short"
+        assert_refused(lambda: estimator.transform(content), what, any_of=[f"X[{_WHERE}]"])
+
+
+def check_image_bad_item_becomes_nan(name, estimator):
+    """Check that `on_error="nan"` makes a row of NaN and a warning of a bad picture, and leaves the others alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        A transformer of pictures with the parameter `on_error`; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        estimator = fresh(estimator, on_error="nan").fit(pictures.paths)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ImageReadWarning)
+            expected = np.array(estimator.transform(pictures.paths))
+        expected[_WHERE] = np.nan
+        missing = [*pictures.paths]
+        missing[_WHERE] = str(pictures.folder / "not_there.png")
+        for kind, X in {"a bad file": _with_bad_file(pictures), "a missing file": missing}.items():
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                rows = estimator.transform(X)
+            message = f"{name}: {kind} must be a row of NaN and leave the other rows as they are"
+            assert_rows_close(rows, expected, rtol=1e-4, message=message)
+            ours = [warning.message for warning in caught if issubclass(warning.category, ImageReadWarning)]
+            assert len(ours) == 1, f"{name}: {kind} must give one ImageReadWarning, got {len(ours)}"
+            errors = ours[0].errors
+            columns = list(getattr(errors, "columns", []))
+            assert columns == ["index", "source", "reason"], (
+                f"{name}: the ImageReadWarning's errors must have the columns index, source, reason, got {columns}"
+            )
+            named = list(zip(errors["index"], errors["source"], strict=True))
+            assert named == [(_WHERE, X[_WHERE])], (
+                f"{name}: the ImageReadWarning's errors must name X[{_WHERE}] ({X[_WHERE]!r}) alone, they name {named}"
+            )
+
+
+def _with_bad_file(pictures):
+    bad = pictures.folder / "bad.png"
+    bad.write_bytes(pictures.encoded[_WHERE][:40])  # the header alone
+    paths = [*pictures.paths]
+    paths[_WHERE] = str(bad)
+    return paths

@@ -1,0 +1,220 @@
+"""Parameters and fitted attributes: what changes them, and what must not."""
+
+from __future__ import annotations
+
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_psp.utils._checks._compare import assert_rows_close, fresh
+from sklearn_psp.utils._checks._pictures import tiny_pictures
+
+__all__ = [
+    "check_image_clone",
+    "check_image_fit_keeps_params",
+    "check_image_fit_transform",
+    "check_image_pickle",
+    "check_image_refit_forgets",
+    "check_image_set_output_pandas",
+    "check_image_transform_keeps_dict",
+    "check_image_unfitted",
+]
+
+
+def check_image_transform_keeps_dict(name, estimator):
+    """Check that transform changes no attribute: two threads may share a fitted estimator.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        estimator = fresh(estimator).fit(pictures.paths)
+        before = _hashes(vars(estimator))
+        estimator.transform(pictures.paths)
+        changed = _changed(before, _hashes(vars(estimator)))
+        assert not changed, f"{name}.transform must change no attribute, it changed {changed}"
+
+
+def check_image_fit_keeps_params(name, estimator):
+    """Check that fit returns the estimator and leaves its parameters as they were given.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        estimator = fresh(estimator)
+        before = _hashes(estimator.get_params())
+        assert estimator.fit(pictures.paths) is estimator, f"{name}.fit must return the estimator itself"
+        changed = _changed(before, _hashes(estimator.get_params()))
+        assert not changed, f"{name}.fit must leave the parameters as they were, it changed {changed}"
+
+
+def check_image_clone(name, estimator):
+    """Check that a clone of a fitted estimator is unfitted, has equal parameters, and fits alike.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        fitted = fresh(estimator).fit(pictures.paths)
+        copy = clone(fitted)
+        changed = _changed(_hashes(fitted.get_params()), _hashes(copy.get_params()))
+        assert not changed, f"{name}: a clone must have equal parameters, different are {changed}"
+        _assert_unfitted(copy, pictures, f"{name}: a clone of a fitted estimator")
+        message = f"{name}: a clone must fit alike"
+        rows = copy.fit(pictures.paths).transform(pictures.paths)
+        assert_rows_close(rows, fitted.transform(pictures.paths), rtol=1e-5, message=message)
+
+
+def check_image_pickle(name, estimator):
+    """Check that a fitted estimator gives equal rows after pickling, fitted on pictures that are gone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures(seed=1) as others:
+        estimator = fresh(estimator).fit(others.paths)
+    with tiny_pictures() as pictures:
+        expected = np.asarray(estimator.transform(pictures.paths))
+        rows = np.asarray(pickle.loads(pickle.dumps(estimator)).transform(pictures.paths))
+        assert np.array_equal(rows, expected), f"{name} must give equal rows before and after pickling"
+
+
+def check_image_unfitted(name, estimator):
+    """Check that an unfitted estimator can be pickled, and says that it is not fitted.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        _assert_unfitted(fresh(estimator), pictures, f"{name}: an unfitted estimator")
+        pickled = pickle.loads(pickle.dumps(fresh(estimator)))
+        _assert_unfitted(pickled, pictures, f"{name}: an unfitted estimator after pickling")
+        pickled.fit(pictures.paths).transform(pictures.paths)
+
+
+def check_image_set_output_pandas(name, estimator):
+    """Check that `set_output(transform="pandas")` names the columns, and keeps the index of a Series or DataFrame.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        A transformer of pictures with `get_feature_names_out`; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        estimator = fresh(estimator).fit(pictures.paths)
+        expected = np.asarray(estimator.transform(pictures.paths))
+        names = list(estimator.get_feature_names_out())
+        n_names = len(set(names))
+        assert n_names == expected.shape[1], f"{name}: {n_names} different names for {expected.shape[1]} columns"
+        estimator.set_output(transform="pandas")
+        ids = pd.Index([f"picture {i}" for i in range(len(expected))])
+        for kind, X, index in (
+            ("a list", pictures.paths, pd.RangeIndex(len(expected))),
+            ("a Series", pd.Series(pictures.paths, index=ids), ids),
+            ("a DataFrame", pd.DataFrame({"path": pictures.paths}, index=ids), ids),
+        ):
+            frame = estimator.transform(X)
+            assert isinstance(frame, pd.DataFrame), f"{name}: set_output must give a DataFrame, got {type(frame)}"
+            assert list(frame.columns) == names, f"{name}: the columns must be those of get_feature_names_out"
+            assert frame.index.equals(index), f"{name}: the index of {kind} must be kept, got {frame.index}"
+            message = f"{name}: set_output must not change the rows"
+            assert_rows_close(frame, expected, rtol=1e-5, message=message)
+
+
+def check_image_fit_transform(name, estimator):
+    """Check that fit_transform gives what fit and transform give.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures:
+        together = fresh(estimator)
+        rows = together.fit_transform(pictures.paths)
+        message = f"{name}: fit_transform(X) and fit(X).transform(X) must give the same rows"
+        expected = fresh(estimator).fit(pictures.paths).transform(pictures.paths)
+        assert_rows_close(rows, expected, rtol=1e-5, message=message)
+        message = f"{name}: fit_transform(X) must fit as fit(X) does"
+        assert_rows_close(together.transform(pictures.paths), expected, rtol=1e-5, message=message)
+
+
+def check_image_refit_forgets(name, estimator):
+    """Check that fitting again leaves nothing of the first fit.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of pictures; it is cloned.
+    """
+    with tiny_pictures() as pictures, tiny_pictures(n_pictures=4, seed=1) as others:
+        once = fresh(estimator).fit(pictures.paths)
+        twice = fresh(estimator).fit(others.array).fit(pictures.paths)
+        message = f"{name}: fit must forget the pictures it was fitted on before"
+        expected = once.transform(pictures.paths)
+        assert_rows_close(twice.transform(pictures.paths), expected, rtol=1e-5, message=message)
+        different = sorted(set(vars(once)) ^ set(vars(twice)))
+        assert not different, f"{name}: fitting again must leave the same attributes, different are {different}"
+
+
+def _hashes(attributes):
+    return {name: joblib.hash(_plain(value)) for name, value in attributes.items()}
+
+
+def _plain(value):
+    """Return the weights of a network in its place: the pickle of a copied one differs from the original's."""
+    if not hasattr(value, "state_dict"):
+        return value
+    return type(value).__name__, {name: np.asarray(weights) for name, weights in value.state_dict().items()}
+
+
+def _changed(before, after):
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _assert_unfitted(estimator, pictures, what):
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        pass
+    else:
+        raise AssertionError(f"{what} must not pass for fitted")
+    try:
+        estimator.transform(pictures.paths)
+    except NotFittedError:
+        return
+    except Exception as error:
+        raise AssertionError(f"{what} must raise NotFittedError in transform, got {error!r}") from error
+    raise AssertionError(f"{what} must raise NotFittedError in transform")

@@ -1,0 +1,84 @@
+"""The featurizer as a guest: settings of the process are left as found, and nothing is printed unasked."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from common.networks import TinyNet
+
+from sklearn_psp import PSPNetFeaturizer
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (6, 40, 32, 3), dtype=np.uint8)
+FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+
+
+def settings():
+    return {
+        "threads": torch.get_num_threads(),
+        "interop threads": torch.get_num_interop_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "dtype": torch.get_default_dtype(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "torch's random state": torch.get_rng_state().tolist(),
+        "NumPy's random state": repr(np.random.get_state()),  # noqa: NPY002 - the global state is what is looked at
+        "Python's random state": random.getstate(),
+        "NumPy's errors": np.geterr(),
+        "warnings": list(warnings.filters),
+    }
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"precision": "bfloat16"},
+        {"precision": "auto", "batch_size": "auto"},
+        {"weights": None, "random_state": 0},
+        {"backbone": TinyNet()},
+    ],
+    ids=["float32", "bfloat16", "measured", "random weights", "own module"],
+)
+def test_settings_of_the_process_are_left_as_found(params):
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)  # neither the default nor the number of cores
+        before = settings()
+        featurizer = PSPNetFeaturizer(**(FAST | params)).fit(PICTURES)
+        assert settings() == before
+        featurizer.transform(PICTURES)
+        featurizer.transform_parts(list(PICTURES))
+        assert settings() == before
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_settings_are_left_as_found_after_an_error():
+    before = settings()
+    with pytest.raises(ValueError, match="could not be decoded"):
+        PSPNetFeaturizer(TinyNet(), **FAST).fit([*PICTURES, b"no picture"])
+    assert settings() == before
+
+
+def test_no_progress_bar_unasked(capfd):
+    PSPNetFeaturizer(TinyNet(), **FAST).fit(PICTURES).transform(PICTURES)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_progress_bar_goes_to_standard_error_and_counts_pictures(capfd):
+    featurizer = PSPNetFeaturizer(TinyNet(), verbose=1, **FAST).fit(PICTURES)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "describing pictures: 100%" in err
+    assert "6/6" in err
+    featurizer.transform(PICTURES[i : i + 2] for i in range(0, 6, 2))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "6 picture" in err

@@ -1,0 +1,136 @@
+"""Parameters that are refused, with the parameter and the remedy in the message; and those of the machine."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from common.networks import TinyNet
+
+from sklearn_psp import PSPNetFeaturizer
+from sklearn_psp.exceptions import BackboneError, DeviceError, WeightsError
+
+FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+# A network of timm that is small enough to be drawn anew again and again.
+RANDOM = {"backbone": "timm/test_efficientnet", "weights": None, "center": False}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"bin_sizes": ()}, r"bin_sizes=\(\) must hold at least one level"),
+        ({"bin_sizes": (1, 0)}, r"bin_sizes=\(1, 0\): 0 must be a positive int.*or \(rows, columns\)"),
+        ({"bin_sizes": (1, (2, 0))}, r"\(2, 0\) must be a positive int"),
+        ({"bin_sizes": (1, (2, 3, 4))}, r"\(2, 3, 4\) must be a positive int"),
+        ({"bin_sizes": (1.5,)}, "1.5 must be a positive int"),
+        ({"bin_sizes": 3}, "The 'bin_sizes' parameter of PSPNetFeaturizer must be"),
+        ({"image_size": (32, 32, 3)}, r"image_size=\(32, 32, 3\) must be a positive int or \(height, width\)"),
+        ({"image_size": (32, 0)}, r"image_size=\(32, 0\)"),
+        ({"image_size": 0}, "The 'image_size' parameter of PSPNetFeaturizer must be"),
+        ({"image_size": 32.0}, "The 'image_size' parameter"),
+        ({"scales": ()}, r"scales=\(\) must hold at least one number.*\(1.0,\) is one scale"),
+        ({"scales": (1.0, 0)}, r"scales=\(1.0, 0\) must hold at least one number, all of them above 0"),
+        ({"scales": (float("nan"),)}, "all of them above 0"),
+        ({"scales": ("1",)}, "all of them above 0"),
+        ({"scales": 1.0}, "The 'scales' parameter"),
+        ({"part_weights": "learned"}, "The 'part_weights' parameter of PSPNetFeaturizer must be"),
+        ({"part_weights": [1.0] * 13}, r"part_weights has shape \(13,\), but bin_sizes make 14 parts"),
+        ({"part_weights": [-1.0] + [1.0] * 13}, "must be finite, not negative, and not all zero"),
+        ({"part_weights": [np.nan] + [1.0] * 13}, "must be finite"),
+        ({"part_weights": np.zeros(14)}, "not all zero"),
+        ({"cache": "folder"}, "The 'cache' parameter of PSPNetFeaturizer must be None"),
+        ({"runtime": "openvino"}, "The 'runtime' parameter of PSPNetFeaturizer must be"),
+        ({"pooling": "sum"}, "The 'pooling' parameter"),
+        ({"gem_power": 0.0}, "The 'gem_power' parameter"),
+        ({"part_order": "spiral"}, "The 'part_order' parameter"),
+        ({"aggregation": "mean"}, "The 'aggregation' parameter"),
+        ({"resize": "squash"}, "The 'resize' parameter"),
+        ({"on_error": "skip"}, "The 'on_error' parameter"),
+        ({"batch_size": 0}, "The 'batch_size' parameter"),
+        ({"precision": "int8"}, "The 'precision' parameter"),
+        ({"output_stride": 0}, "The 'output_stride' parameter"),
+        ({"backbone": 5}, "The 'backbone' parameter"),
+        ({"n_jobs": 1.5}, "The 'n_jobs' parameter"),
+    ],
+    ids=str,
+)
+def test_bad_parameters_are_refused_by_name(params, message):
+    featurizer = PSPNetFeaturizer(**({"backbone": TinyNet()} | FAST | params))
+    for fit in (featurizer.fit, featurizer.fit_transform):
+        with pytest.raises(ValueError, match=message):
+            fit(PICTURES)
+
+
+def test_unknown_backbone_is_refused_with_what_was_meant():
+    with pytest.raises(BackboneError, match="backbone='efficientnet_lite9' is unknown: did you mean"):
+        PSPNetFeaturizer("efficientnet_lite9", **FAST).fit(PICTURES)
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere.pth"):
+        PSPNetFeaturizer(weights=tmp_path / "nowhere.pth", **FAST).fit(PICTURES)
+
+
+def test_absent_device_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="device='cuda' was asked for but is not there; here are"):
+        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "cuda"})).fit(PICTURES)
+    with pytest.raises(DeviceError, match="is not a torch device"):
+        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "abacus"})).fit(PICTURES)
+
+
+def test_a_pickle_from_a_gpu_goes_on_where_there_is_none(monkeypatch):
+    fitted = PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "auto"})).fit(PICTURES)
+    fitted.device_, fitted.precision_ = "cuda", "bfloat16"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    assert loaded.device_ != "cuda"
+    assert loaded.precision_ == "bfloat16"
+    assert np.isfinite(loaded.transform(PICTURES)).all()
+
+
+def test_random_weights_are_random_but_kept_by_pickle():
+    params = RANDOM | FAST
+    first, second = (PSPNetFeaturizer(**params).fit() for _ in range(2))
+    expected = first.transform(PICTURES)
+    assert not np.allclose(expected, second.transform(PICTURES), atol=1e-3)
+    assert first.backbone_info_["sha256"] != second.backbone_info_["sha256"]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).transform(PICTURES), expected)
+
+
+def test_random_weights_of_one_seed_are_the_same():
+    params = RANDOM | FAST
+    first, second = (PSPNetFeaturizer(random_state=3, **params).fit().transform(PICTURES) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    other = PSPNetFeaturizer(random_state=4, **params).fit().transform(PICTURES)
+    assert not np.allclose(first, other, atol=1e-3)
+
+
+def test_parameters_with_numpy_types_are_taken():
+    numbers = {
+        "bin_sizes": (np.int64(2),),
+        "image_size": np.int64(32),
+        "scales": [np.float64(1)],
+        "center": np.bool_(0),
+    }
+    rows = PSPNetFeaturizer(TinyNet(), **(FAST | numbers)).fit_transform(PICTURES)
+    expected = PSPNetFeaturizer(TinyNet(), bin_sizes=(2,), center=False, **FAST).fit_transform(PICTURES)
+    np.testing.assert_array_equal(rows, expected)
+
+
+def gem_parts(**params):
+    return PSPNetFeaturizer(TinyNet(), **FAST, **params).fit(PICTURES).transform_parts(PICTURES)
+
+
+def test_gem_power_1_is_the_average():
+    np.testing.assert_allclose(gem_parts(pooling="gem", gem_power=1), gem_parts(pooling="avg"), atol=1e-5)
+
+
+def test_high_gem_power_gives_numbers():
+    parts = gem_parts(pooling="gem", gem_power=200.0)
+    assert np.isfinite(parts).all()
+    np.testing.assert_allclose(np.linalg.norm(parts, axis=2), 1, rtol=1e-5)

@@ -1,0 +1,80 @@
+"""Our battery for pictures: the estimators pass it, and each of its checks fails for an estimator that is wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from sklearn.base import clone
+
+from common.instances import PICTURE_INSTANCES
+from common.transformers import BROKEN, CentresEachBatch, ColourGrid, RepeatsNames, WorksUnfitted
+from sklearn_psp.utils import estimator_checks
+from sklearn_psp.utils.estimator_checks import check_image_estimator, parametrize_with_image_checks
+
+SINGLE_CHECKS = {name for name in estimator_checks.__all__ if name.startswith("check_image_")} - {
+    "check_image_estimator"
+}
+
+
+@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid()])
+def test_image_battery(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [PICTURE_INSTANCES["default backbone"], ColourGrid()], ids=["featurizer", "grid"])
+def test_every_public_check_is_in_the_battery(estimator):
+    mark = parametrize_with_image_checks([estimator])
+    checks = [check.func.__name__ for _, check in mark.args[1]]
+    assert sorted(checks) == sorted(SINGLE_CHECKS)
+    assert len(checks) == 20
+
+
+def test_every_check_has_an_estimator_that_breaks_it():
+    assert {check for check, _, _ in BROKEN} == SINGLE_CHECKS
+
+
+@pytest.mark.parametrize(("check", "broken", "promise"), BROKEN, ids=[f"{c}-{b.__name__}" for c, b, _ in BROKEN])
+def test_check_fails_for_a_broken_estimator(check, broken, promise):
+    with pytest.raises(AssertionError, match=promise):
+        getattr(estimator_checks, check)(broken.__name__, broken())
+
+
+@pytest.mark.parametrize("broken", [WorksUnfitted, CentresEachBatch, RepeatsNames], ids=lambda broken: broken.__name__)
+def test_whole_battery_fails_for_a_broken_estimator(broken):
+    with pytest.raises(AssertionError):
+        check_image_estimator(broken())
+
+
+def test_checks_of_a_parameter_are_for_those_that_have_it():
+    class NoBatches(ColourGrid):
+        def __init__(self, size=4):
+            super().__init__(size)
+
+        def get_params(self, deep=True):
+            return {"size": self.size}
+
+    mark = parametrize_with_image_checks([NoBatches()])
+    checks = {check.func.__name__ for _, check in mark.args[1]}
+    left_out = {"check_image_batch_size_invariance", "check_image_bad_item_becomes_nan"}
+    assert checks == SINGLE_CHECKS - left_out
+
+
+def test_classes_are_refused():
+    with pytest.raises(TypeError, match="must be instances, not classes"):
+        parametrize_with_image_checks([ColourGrid])
+
+
+def test_checks_leave_the_estimator_as_it_was():
+    estimator = ColourGrid()
+    before = vars(clone(estimator))
+    check_image_estimator(estimator)
+    assert vars(estimator) == before
+
+
+def test_test_ids_name_the_estimator_and_the_check():
+    mark = parametrize_with_image_checks([ColourGrid(size=5)])
+    estimator, check = mark.args[1][0]
+    assert isinstance(check, partial)
+    assert mark.kwargs["ids"](estimator) == "ColourGrid(size=5)"
+    assert mark.kwargs["ids"](check) == "check_image_unfitted"

@@ -1,0 +1,47 @@
+"""scikit-learn's own battery on every instance of the table."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+from common.instances import EXPECTED_FAILURES, TABLE_INSTANCES
+from sklearn_psp import PSPNetFeaturizer
+from sklearn_psp.utils import estimator_checks
+
+
+def _excused(estimator):
+    (name,) = (name for name, instance in TABLE_INSTANCES.items() if instance is estimator)
+    return EXPECTED_FAILURES.get(name, {})
+
+
+@parametrize_with_checks([*TABLE_INSTANCES.values()], expected_failed_checks=_excused)
+def test_scikit_learn_battery(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", TABLE_INSTANCES)
+def test_at_least_45_checks_pass_for_the_featurizer(name):
+    # An estimator that is tagged to take pictures alone gets one check, and is green.
+    excused = EXPECTED_FAILURES.get(name, {})
+    results = check_estimator(TABLE_INSTANCES[name], on_fail=None, on_skip=None, expected_failed_checks=excused)
+    by_status = {status: [] for status in ("passed", "failed", "xfail", "skipped")}
+    for result in results:
+        by_status[result["status"]].append(result["check_name"])
+    assert by_status["failed"] == []
+    assert by_status["xfail"] == [*excused]
+    assert by_status["skipped"] == ["check_array_api_input"]  # SCIPY_ARRAY_API is not set
+    assert len(by_status["passed"]) >= 45
+
+
+def test_tags_follow_image_shape():
+    pictures_only = PSPNetFeaturizer().__sklearn_tags__()
+    assert not pictures_only.input_tags.two_d_array
+    assert PSPNetFeaturizer(image_shape=(8, 8)).__sklearn_tags__().input_tags.two_d_array
+    assert pictures_only.transformer_tags.preserves_dtype == ["float32"]
+
+
+def test_excused_checks_name_their_replacement():
+    for excused in EXPECTED_FAILURES.values():
+        for reason in excused.values():
+            assert any(check in reason for check in estimator_checks.__all__), reason
