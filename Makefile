@@ -55,7 +55,7 @@ bench: $(VENV)/.installed-bench
 		echo "== $$script"; $(RUN) "$$script"; done
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build docs/auto_examples docs/generated *.egg-info \
+	rm -rf $(VENV) build dist demo docs/_build docs/auto_examples docs/generated docs/gen_modules docs/sg_execution_times.rst *.egg-info \
 		.pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.created:

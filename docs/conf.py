@@ -34,7 +34,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "download_all_examples": False,
     "show_signature": False,
-    "min_reported_time": 1,
+    "write_computation_times": False,  # its page would load scripts from elsewhere
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -31,8 +31,8 @@ frame.drop(columns="filename").head()
 # Describe and search
 # -------------------
 #
-# The picture's descriptor is a vector of unit length. `transformer_weights` says how much the proportions of the picture
-# count beside it. The metadata is whatever the results should show.
+# The picture's descriptor is a vector of unit length. `transformer_weights` says how much the proportions of the
+# picture count beside it. The metadata is whatever the results should show.
 
 featurizer = PSPNetFeaturizer(image_size=128, precision="float32", batch_size=8)
 columns = ColumnTransformer(

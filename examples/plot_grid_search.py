@@ -62,8 +62,9 @@ print(grid.best_params_)
 
 table = pd.DataFrame(grid.cv_results_)
 table["bins"] = table["param_psp__bin_sizes"].astype(str)
-means = table.pivot(index="param_psp__pooling", columns="bins", values="mean_test_score")
-spreads = table.pivot(index="param_psp__pooling", columns="bins", values="std_test_score")
+table = table.pivot(index="param_psp__pooling", columns="bins", values=["mean_test_score", "std_test_score"])
+bins = ["(1,)", "(1, 2)", "(1, 2, 3)"]
+means, spreads = table["mean_test_score"][bins], table["std_test_score"][bins]
 
 figure, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
 ax.imshow(means, cmap="Blues", vmax=means.to_numpy().max() + 0.02)

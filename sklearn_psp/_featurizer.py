@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import closing
 from numbers import Integral, Real
 
 import numpy as np
@@ -115,7 +116,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     backbone_info_ : dict
         Name, library, tap, licence and source of the backbone, sha256 of its weights, mean and standard deviation of
         its preprocessing, channels and grid of its feature maps.
-    parts_ : pandas.DataFrame of shape (n_parts, 8)
+    parts_ : pandas.DataFrame of shape (n_parts, 9)
         The sequence of parts: `level`, `row`, `column`, `n_rows`, `n_columns` of the grid, and the box `top`, `bottom`,
         `left`, `right` as shares of the picture as the network sees it.
     n_parts_ : int
@@ -463,7 +464,8 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         )
         blocks = RowBlocks(pictures.n_pictures)
         failures = []
-        with progress(pictures.n_pictures, "describing pictures", "picture", self.verbose) as bar:
+        # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
+        with closing(batches), progress(pictures.n_pictures, "describing pictures", "picture", self.verbose) as bar:
             for batch in batches:
                 features = getattr(runner, method)(batch.images)
                 features[[failure.index - batch.start for failure in batch.failures]] = np.nan

@@ -26,5 +26,7 @@ def test_only_compat_imports_private_names_of_scikit_learn():
 
 
 def test_private_imports_are_seen():
-    source = "from sklearn.base import _fit_context, clone\nimport sklearn.utils._tags\nfrom sklearn.utils import tosequence"
+    source = (
+        "from sklearn.base import _fit_context, clone\nimport sklearn.utils._tags\nfrom sklearn.utils import tosequence"
+    )
     assert list(private_imports(source)) == ["sklearn.base._fit_context", "sklearn.utils._tags"]

@@ -105,8 +105,8 @@ def _resolve(backbone):
         return "torchvision", rest
     if prefix in ("", "timm") and timm.is_model(rest):
         return "timm", rest
-    known = [*PACKAGED, *torchvision_names(), *timm.list_models()]
-    close = difflib.get_close_matches(rest or backbone, known, n=3)
+    known = {*PACKAGED, *torchvision_names(), *timm.list_models()}
+    close = difflib.get_close_matches(rest or backbone, sorted(known), n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "timm.list_models() lists the names of timm"
     raise BackboneError(
         f"backbone={backbone!r} is unknown: {hint} The packaged ones are {sorted(PACKAGED)}; write 'torchvision/NAME' "

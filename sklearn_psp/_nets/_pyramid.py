@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch import nn
 
 __all__ = ["Part", "PyramidPooling", "part_sequence"]
 
-# Below this the power of a generalised mean is lost in float32 (Radenovic et al. 2019 clamp alike).
+# Generalised means are of positive numbers; Radenovic et al. 2019 clamp alike.
 _GEM_FLOOR = 1e-6
 
 
@@ -132,16 +133,19 @@ class PyramidPooling(nn.Module):
         torch.Tensor of shape (n, n_parts, channels), float32
             The f_i, of unit length (zero where the part is zero), in order.
         """
-        pool = F.adaptive_max_pool2d if self.pooling == "max" else F.adaptive_avg_pool2d
+        pool = {"max": F.adaptive_max_pool2d, "avg": F.adaptive_avg_pool2d, "gem": self._generalised_mean}[self.pooling]
         if self.pooling != "max":
             maps = maps.float()
-        if self.pooling == "gem":
-            maps = maps.clamp_min(_GEM_FLOOR).pow(self.gem_power)
-        levels = [pool(maps, grid).flatten(2) for grid in self.grids]
-        pooled = torch.cat(levels, dim=2).transpose(1, 2)[:, self.order].float()
-        if self.pooling == "gem":
-            pooled = pooled.pow(1.0 / self.gem_power)
-        return F.normalize(pooled, dim=-1)
+        pooled = torch.cat([pool(maps, grid).flatten(2) for grid in self.grids], dim=2)
+        return F.normalize(pooled.transpose(1, 2)[:, self.order].float(), dim=-1)
+
+    def _generalised_mean(self, maps, grid):
+        """Pool the cells of a grid in the logarithm's domain: a plain power overflows float32 at moderate p."""
+        logs = maps.clamp_min(_GEM_FLOOR).log() * self.gem_power
+        rows, columns = (_boundaries(length, bins) for length, bins in zip(maps.shape[-2:], grid, strict=True))
+        cells = [logs[..., top:bottom, left:right].flatten(2) for top, bottom in rows for left, right in columns]
+        means = [torch.logsumexp(cell, dim=2) - math.log(cell.shape[2]) for cell in cells]
+        return (torch.stack(means, dim=2) / self.gem_power).exp()
 
     def join(self, features: torch.Tensor) -> torch.Tensor:
         """Join local features (n, n_parts, channels) into global features (n, channels) or (n, n_parts * channels)."""
@@ -152,3 +156,8 @@ class PyramidPooling(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the global features of feature maps (n, channels, rows, columns), float32."""
         return self.join(self.local_features(maps))
+
+
+def _boundaries(length, bins):
+    """Return (start, end) of each bin of adaptive pooling, ends exclusive."""
+    return [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]

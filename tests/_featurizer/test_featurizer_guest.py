@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -14,6 +15,12 @@ from sklearn_psp import PSPNetFeaturizer
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 40, 32, 3), dtype=np.uint8)
 FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported():
+    """Fit once: it imports torch and timm, and these sympy, whose import alone changes warnings and random states."""
+    PSPNetFeaturizer(**FAST).fit(PICTURES)
 
 
 def settings():
@@ -63,6 +70,25 @@ def test_settings_are_left_as_found_after_an_error():
     before = settings()
     with pytest.raises(ValueError, match="could not be decoded"):
         PSPNetFeaturizer(TinyNet(), **FAST).fit([*PICTURES, b"no picture"])
+    assert settings() == before
+
+
+class FailsOnBatches(TinyNet):
+    """Takes the one picture it is probed with, and no more."""
+
+    def forward(self, x):
+        if len(x) > 1:
+            raise RuntimeError("the network is broken")
+        return super().forward(x)
+
+
+def test_a_network_that_fails_leaves_no_threads_behind():
+    before = settings()
+    # The traceback is held on to: garbage collection has no part in it.
+    with pytest.raises(RuntimeError, match="the network is broken") as held:
+        PSPNetFeaturizer(FailsOnBatches(), **FAST).fit(list(PICTURES) * 10)
+    assert held.tb is not None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sklearn_psp")]
     assert settings() == before
 
 

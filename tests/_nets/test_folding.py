@@ -1,5 +1,7 @@
 """Folding batch normalisation changes the speed, not the function."""
 
+import copy
+
 import timm
 import torch
 from torch import nn
@@ -69,3 +71,10 @@ def test_the_original_and_the_random_state_are_left_as_found():
     fold_batch_norm(network, (8, 8))
     assert len(norms(network)) == 1
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_copy_can_be_moved_converted_and_copied_outside_of_inference_mode():
+    network = trained_like(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+    folded = fold_batch_norm(network, (8, 8)).to(memory_format=torch.channels_last)
+    assert copy.deepcopy(folded).bfloat16()[0].weight.dtype == torch.bfloat16
+    assert not any(tensor.is_inference() for tensor in folded.state_dict().values())
