@@ -78,11 +78,8 @@ DESCRIPTORS = {
     "one scale, 224": one_scale,
     "one scale, 256": PSPNetFeaturizer(scales=(1.0,), image_size=256),
     "one scale + flip": PSPNetFeaturizer(scales=(1.0,), flip=True),
-    "scales 0.7, 1.15": PSPNetFeaturizer(scales=(0.7, 1.15)),
     "scales 0.85, 1.1": PSPNetFeaturizer(scales=(0.85, 1.1)),
     "one scale, concatenated": PSPNetFeaturizer(scales=(1.0,), aggregation="concat"),
-    "one scale, bins 1, 2, 3, 6": PSPNetFeaturizer(scales=(1.0,), bin_sizes=(1, 2, 3, 6)),
-    "one scale, average pooling": PSPNetFeaturizer(scales=(1.0,), pooling="avg"),
     "one scale, parts centred before the sum": CentredParts(),
     "one scale + the tap before": side_by_side(
         one_scale, PSPNetFeaturizer(LastBlock(), scales=(1.0,)), weights=(1.0, 0.5)

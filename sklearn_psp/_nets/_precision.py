@@ -18,7 +18,7 @@ _CPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _GPU_BATCH_SIZE = 128
 # Half precision must be this much faster than float32 to be worth its rounding.
 _MIN_GAIN = 1.1
-_ROUNDS = 3
+_ROUNDS = 5
 _BUDGET_S = 2.0
 
 
@@ -70,8 +70,8 @@ def resolve_precision(precision: str, backbone: Backbone, device: torch.device) 
         return "float32"
     key = ("precision", device)
     if key not in backbone.memo:
-        speeds = {name: _speed(backbone, device, name, batch_sizes=(4, 8)) for name in ("float32", "bfloat16")}
-        best = {name: max(by_size.values()) for name, by_size in speeds.items()}
+        speeds = _speeds(backbone, device, [(name, size) for size in (4, 8) for name in ("float32", "bfloat16")])
+        best = {name: max(speeds[name, 4], speeds[name, 8]) for name in ("float32", "bfloat16")}
         backbone.memo[key] = "bfloat16" if best["bfloat16"] > _MIN_GAIN * best["float32"] else "float32"
     return backbone.memo[key]
 
@@ -102,27 +102,28 @@ def resolve_batch_size(batch_size: int | str, backbone: Backbone, device: torch.
         return _GPU_BATCH_SIZE
     key = ("batch_size", device, precision)
     if key not in backbone.memo:
-        speeds = _speed(backbone, device, precision, _CPU_BATCH_SIZES)
-        backbone.memo[key] = max(speeds, key=speeds.get)
+        speeds = _speeds(backbone, device, [(precision, size) for size in _CPU_BATCH_SIZES])
+        backbone.memo[key] = max(speeds, key=speeds.get)[1]
     return backbone.memo[key]
 
 
 @torch.inference_mode()
-def _speed(backbone, device, precision, batch_sizes):
-    """Measure pictures per second at each batch size: the best of a few rounds, within a budget of seconds."""
-    module = prepared(backbone, device, precision)
-    batches = [torch.zeros(size, 3, *backbone.image_size).to(memory_format=torch.channels_last) for size in batch_sizes]
-    speeds = dict.fromkeys(batch_sizes, 0.0)
+def _speeds(backbone, device, settings):
+    """Measure pictures per second of (precision, batch size): the best of a few rounds, within a budget of seconds."""
+    speeds = dict.fromkeys(settings, 0.0)
     deadline = time.perf_counter() + _BUDGET_S
-    with autocast(device, precision):
-        for batch in batches:
-            module(batch)  # the first run of a shape plans and allocates
-        # Whole rounds: a disturbance of the machine then strikes one run of a size, not all of them.
-        for _ in range(_ROUNDS):
-            for size, batch in zip(batch_sizes, batches, strict=True):
+    # Whole rounds: a disturbance of the machine then strikes one run of a setting, not all of them. The first does not
+    # count: it plans and allocates.
+    for i in range(1 + _ROUNDS):
+        for precision, size in settings:
+            batch = torch.zeros(size, 3, *backbone.image_size).to(memory_format=torch.channels_last)
+            module = prepared(backbone, device, precision)
+            with autocast(device, precision):
                 start = time.perf_counter()
                 module(batch)
-                speeds[size] = max(speeds[size], size / (time.perf_counter() - start))
-            if time.perf_counter() > deadline:
-                break
+                seconds = time.perf_counter() - start
+            if i:
+                speeds[precision, size] = max(speeds[precision, size], size / seconds)
+        if i and time.perf_counter() > deadline:
+            break
     return speeds

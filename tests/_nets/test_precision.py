@@ -19,11 +19,11 @@ def backbone():
 def speeds(monkeypatch, by_precision):
     calls = []
 
-    def measured(backbone, device, precision, batch_sizes):
-        calls.append(precision)
-        return {size: by_precision[precision](size) for size in batch_sizes}
+    def measured(backbone, device, settings):
+        calls.append({precision for precision, _ in settings})
+        return {(precision, size): by_precision[precision](size) for precision, size in settings}
 
-    monkeypatch.setattr(precision_module, "_speed", measured)
+    monkeypatch.setattr(precision_module, "_speeds", measured)
     return calls
 
 
@@ -31,7 +31,7 @@ def speeds(monkeypatch, by_precision):
 def test_auto_takes_bfloat16_only_where_it_is_clearly_faster(monkeypatch, backbone, bfloat16, expected):
     calls = speeds(monkeypatch, {"float32": lambda size: 100.0, "bfloat16": lambda size: bfloat16})
     assert [resolve_precision("auto", backbone, CPU) for _ in range(2)] == [expected] * 2
-    assert calls == ["float32", "bfloat16"], "measured once"
+    assert calls == [{"float32", "bfloat16"}], "measured once"
 
 
 def test_a_given_precision_and_batch_size_are_taken_at_their_word(monkeypatch, backbone):
@@ -44,7 +44,7 @@ def test_a_given_precision_and_batch_size_are_taken_at_their_word(monkeypatch, b
 def test_auto_batch_size_is_the_fastest(monkeypatch, backbone):
     calls = speeds(monkeypatch, {"float32": lambda size: -abs(size - 8)})
     assert [resolve_batch_size("auto", backbone, CPU, "float32") for _ in range(2)] == [8, 8]
-    assert calls == ["float32"], "measured once"
+    assert calls == [{"float32"}], "measured once"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bfloat16"), ((9, 0), "bfloat16"), ((7, 5), "float16")])
@@ -54,9 +54,10 @@ def test_a_gpu_computes_in_the_half_precision_it_has(monkeypatch, backbone, capa
     assert resolve_precision("auto", backbone, torch.device("mps")) == "float32"
 
 
-def test_measuring_really_runs_every_size(backbone):
-    measured = precision_module._speed(backbone, CPU, "float32", (1, 2))
-    assert set(measured) == {1, 2}
+def test_measuring_really_runs_every_setting(backbone):
+    settings = [("float32", 1), ("bfloat16", 2)]
+    measured = precision_module._speeds(backbone, CPU, settings)
+    assert list(measured) == settings
     assert all(speed > 0 for speed in measured.values())
 
 
