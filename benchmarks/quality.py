@@ -93,7 +93,7 @@ def evaluate(featurizer, paths, labels):
     """Return leave-one-out mAP and recall@1."""
     descriptors = clone(featurizer).fit_transform(paths)
     gallery = NearestImageRetriever(algorithm="exact").fit(descriptors, labels)
-    return gallery.score(), recall_at_1_scorer(gallery, None, None)
+    return gallery.score(), recall_at_1_scorer(gallery, None, labels)
 
 
 def costs():
