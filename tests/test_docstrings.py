@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from numpydoc.validate import validate
 
-_MODULES = ("sklearn_psp", "sklearn_psp.datasets", "sklearn_psp.metrics")
+_MODULES = (
+    "sklearn_psp",
+    "sklearn_psp.datasets",
+    "sklearn_psp.exceptions",
+    "sklearn_psp.metrics",
+    "sklearn_psp.utils.estimator_checks",
+)
 _CONFIG = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 _CHECKS = set(_CONFIG["tool"]["numpydoc_validation"]["checks"])
 

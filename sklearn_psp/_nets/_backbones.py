@@ -94,7 +94,8 @@ def _build_named(request):
     # Random weights come from the request's seed and leave the user's random state as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed or 0)
-        return build(request, name)
+        spec, module, sha256 = build(request, name)
+    return spec, module.to(torch.float32), sha256
 
 
 def _resolve(backbone):

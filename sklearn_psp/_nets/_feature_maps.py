@@ -58,7 +58,7 @@ def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> torch.Si
         If the network cannot take pictures of this size, or does not return a 4-dimensional tensor.
     """
     try:
-        maps = module(torch.zeros(1, 3, *image_size))
+        maps = module(torch.zeros(1, 3, *image_size, dtype=torch.float32))
     except Exception as error:
         raise BackboneError(
             f"backbone={name!r} cannot take pictures of image_size={image_size}: {type(error).__name__}: {error}"

@@ -33,7 +33,7 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
         convolution whose output is also used elsewhere).
     """
     # Fixed noise from a generator of its own: the user's random state stays as it is.
-    picture = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
+    picture = torch.randn(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     expected, pairs = _find_pairs(module, picture)
     folded = copy.deepcopy(module)
     for conv_name, norm_name in pairs:

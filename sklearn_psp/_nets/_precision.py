@@ -116,7 +116,8 @@ def _speeds(backbone, device, settings):
     # count: it plans and allocates.
     for i in range(1 + _ROUNDS):
         for precision, size in settings:
-            batch = torch.zeros(size, 3, *backbone.image_size).to(memory_format=torch.channels_last)
+            batch = torch.zeros(size, 3, *backbone.image_size, dtype=torch.float32)
+            batch = batch.to(memory_format=torch.channels_last)
             module = prepared(backbone, device, precision)
             with autocast(device, precision):
                 start = time.perf_counter()

@@ -115,9 +115,12 @@ class PyramidPooling(nn.Module):
         self.pooling = pooling
         self.gem_power = gem_power
         self.aggregation = aggregation
-        weights = torch.ones(len(self.sequence)) if part_weights is None else torch.as_tensor(part_weights).float()
+        weights = torch.as_tensor(
+            [1.0] * len(self.sequence) if part_weights is None else part_weights, dtype=torch.float32
+        )
         if aggregation == "concat":
-            weights = weights / torch.tensor([float(part.rows * part.columns) for part in self.sequence]).sqrt()
+            counts = torch.tensor([part.rows * part.columns for part in self.sequence], dtype=torch.float32)
+            weights = weights / counts.sqrt()
         self.register_buffer("weights", weights, persistent=False)
 
     def local_features(self, maps: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,9 @@ class Runner:
         self.sizes = sizes
         self.flip = flip
         # (pixel / 255 - mean) / std = factor * pixel + offset, by channel
-        mean, std = (torch.tensor(values, device=device) for values in (backbone.spec.mean, backbone.spec.std))
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32, device=device) for v in (backbone.spec.mean, backbone.spec.std)
+        )
         self._factor, self._offset = 1 / (255 * std), -mean / std
 
     def local_features(self, images: np.ndarray) -> np.ndarray:

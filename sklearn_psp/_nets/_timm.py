@@ -69,13 +69,14 @@ def wrap_timm(network: nn.Module, image_size: tuple[int, int], name: str) -> Fea
     BackboneError
         If the model's features are neither maps nor a grid of tokens.
     """
+    network = network.float().eval()
     config = getattr(network, "pretrained_cfg", None) or {}
     fixed_size = bool(config.get("fixed_input_size", False))
     if getattr(network, "output_fmt", None) == "NHWC":
         return FeatureMaps(network, "forward_features", layout="nhwc", fixed_size=fixed_size)
     with torch.inference_mode():
         try:
-            features = network.eval().forward_features(torch.zeros(1, 3, *image_size))
+            features = network.forward_features(torch.zeros(1, 3, *image_size, dtype=torch.float32))
         except Exception as error:
             raise BackboneError(
                 f"backbone={name!r} cannot take pictures of image_size={image_size}: {error}"

@@ -261,3 +261,16 @@ def test_a_module_without_feature_maps_is_refused(module, got):
 def test_a_size_the_network_cannot_take_is_refused():
     with pytest.raises(BackboneError, match=r"cannot take pictures of image_size=\(2, 2\)"):
         load_backbone(request(nn.Conv2d(3, 4, 5), "default", size=2))
+
+
+def test_torch_s_default_dtype_changes_nothing():
+    expected = load_backbone(request(Own(), "default")).module.network.conv.weight.dtype
+    module = Own()
+    torch.set_default_dtype(torch.float64)
+    try:
+        backbone = load_backbone(request(module, "default"))
+        random = load_backbone(request("timm/resnet10t", seed=77))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    dtypes = {p.dtype for b in (backbone, random) for p in b.module.parameters()}
+    assert dtypes == {expected} == {torch.float32}
