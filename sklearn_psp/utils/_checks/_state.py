@@ -119,7 +119,7 @@ def check_image_unfitted(name, estimator):
 
 
 def check_image_set_output_pandas(name, estimator):
-    """Check that `set_output(transform="pandas")` names the columns, and keeps the index of a Series or DataFrame.
+    """Check that `set_output(transform="pandas")` names the columns, and keeps the index of a DataFrame.
 
     Parameters
     ----------
@@ -138,7 +138,6 @@ def check_image_set_output_pandas(name, estimator):
         ids = pd.Index([f"picture {i}" for i in range(len(expected))])
         for kind, X, index in (
             ("a list", pictures.paths, pd.RangeIndex(len(expected))),
-            ("a Series", pd.Series(pictures.paths, index=ids), ids),
             ("a DataFrame", pd.DataFrame({"path": pictures.paths}, index=ids), ids),
         ):
             frame = estimator.transform(X)
