@@ -346,6 +346,6 @@ BROKEN = [
     ("check_image_unfitted", UnfittedRaisesAttributeError, "must raise NotFittedError in transform, got Attr"),
     ("check_image_unfitted", PassesForFitted, "must not pass for fitted"),
     ("check_image_set_output_pandas", RepeatsNames, "1 different names for 48 columns"),
-    ("check_image_set_output_pandas", LosesTheIndex, "the index of a Series must be kept"),
+    ("check_image_set_output_pandas", LosesTheIndex, "the index of a DataFrame must be kept"),
     ("check_image_set_output_pandas", IgnoresSetOutput, "must give a DataFrame"),
 ]
