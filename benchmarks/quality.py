@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py
 
-Four sets are searched leave-one-out; the fifth are the photographs that scikit-learn and scikit-image bring, searched for
-with distorted copies of them. Every row is computed in this run on the same pictures. Cost is the time to describe
+Four sets are searched leave-one-out; the fifth are the photographs that scikit-learn and scikit-image bring, searched
+for with distorted copies of them. Every row is computed in this run on the same pictures. Cost is the time to describe
 pictures that are in memory, resizing included, divided by that of global average pooling: the median of interleaved
 rounds.
 """

@@ -94,12 +94,12 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What an unreadable picture does: raise `ImageReadError`, or become a row of NaN with one `ImageReadWarning`.
     batch_size : int or "auto", default="auto"
-        Pictures per pass. `"auto"` measures a few sizes, once per process.
+        Pictures per pass. `"auto"` measures a few sizes, once per process, network and image size.
     device : str or torch.device, default="auto"
         `"auto"` takes the first of cuda, xpu, mps and cpu that is there. One that is asked for and absent is an error.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the network; descriptors are float32 throughout. `"auto"` takes bfloat16 on a CPU where it
-        measures faster, once per process; on a GPU what it computes in.
+        measures faster, once per process, network and image size; on a GPU what it computes in.
     runtime : {"auto", "torch"}, default="auto"
         What runs the network; today both mean torch.
     n_jobs : int or None, default=None
