@@ -8,8 +8,6 @@ from contextlib import closing
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -18,6 +16,7 @@ from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, WeightsErro
 from sklearn_psp.utils._arrays import RowBlocks, unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._tables import is_table, parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
     check_image_size,
@@ -308,10 +307,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         ndarray of shape (n_pictures, n_features_out_), float32
             Descriptors; rows of NaN for unreadable pictures with `on_error="nan"`.
         """
-        check_is_fitted(self)
-        features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
-        self._report(failures)
-        return self._finish(features)
+        return self._finish(self._describe(X, "global_features"))
 
     def transform_parts(self, X):
         """Describe the parts of pictures.
@@ -326,10 +322,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         ndarray of shape (n_pictures, n_parts_, n_channels), float32
             The local features f_i, of unit length, in the order of `parts_`; neither weighted nor centred.
         """
-        check_is_fitted(self)
-        features, failures = self._compute(self._check_rows(X, reset=False), "local_features")
-        self._report(failures)
-        return features
+        return self._describe(X, "local_features")
 
     def get_feature_names_out(self, input_features=None):
         """Name the columns of the descriptors.
@@ -382,7 +375,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
         levels = check_bin_sizes(self.bin_sizes)
         sequence = _nets.part_sequence(levels, self.part_order)
-        self.parts_ = _parts_frame(sequence)
+        self.parts_ = parts_frame(sequence)
         self.n_parts_ = len(sequence)
         self.part_weights_ = check_part_weights(self.part_weights, self.n_parts_)
         seed = None
@@ -411,7 +404,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
     def _check_rows(self, X, *, reset):
         """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
-        if self.image_shape is None or not _is_table(X):
+        if self.image_shape is None or not is_table(X):
             return X
         return validate_data(self, X, reset=reset, dtype="numeric", ensure_2d=True)
 
@@ -474,6 +467,12 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
                 bar.update(len(features))
         return blocks.array(), failures
 
+    def _describe(self, X, method):
+        check_is_fitted(self)
+        features, failures = self._compute(self._check_rows(X, reset=False), method)
+        self._report(failures)
+        return features
+
     def _report(self, failures, *, keep=False):
         """Warn of the pictures that could not be read, and in fit keep them."""
         if self.on_error == "raise":
@@ -518,28 +517,3 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _parts_frame(sequence):
-    """Describe a sequence of parts; boxes are shares of the picture, adaptive cells may reach a little further."""
-    frame = pd.DataFrame([(p.level, p.row, p.column, p.rows, p.columns) for p in sequence])
-    frame.columns = ["level", "row", "column", "n_rows", "n_columns"]
-    return frame.assign(
-        top=frame["row"] / frame["n_rows"],
-        bottom=(frame["row"] + 1) / frame["n_rows"],
-        left=frame["column"] / frame["n_columns"],
-        right=(frame["column"] + 1) / frame["n_columns"],
-    )
-
-
-def _is_table(X):
-    """Tell a table of numbers, which scikit-learn validates, from a collection of pictures."""
-    if issparse(X):
-        return True
-    if isinstance(X, pd.DataFrame):
-        return X.shape[1] != 1 or pd.api.types.is_numeric_dtype(X.dtypes.iloc[0])
-    if isinstance(X, list | tuple):
-        return len(X) > 0 and (np.isscalar(X[0]) or np.ndim(X[0]) == 1) and not isinstance(X[0], str | bytes)
-    if not hasattr(X, "ndim") and hasattr(X, "__array__"):
-        X = np.asarray(X)
-    return getattr(X, "ndim", None) == 2 or (getattr(X, "ndim", None) == 1 and pd.api.types.is_numeric_dtype(X.dtype))

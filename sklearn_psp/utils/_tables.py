@@ -1,0 +1,34 @@
+"""Tables: telling one from pictures, and laying the parts of a picture out as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+
+__all__ = ["is_table", "parts_frame"]
+
+
+def is_table(X):
+    """Tell a table of numbers, which scikit-learn validates, from a collection of pictures."""
+    if issparse(X):
+        return True
+    if isinstance(X, pd.DataFrame):
+        return X.shape[1] != 1 or pd.api.types.is_numeric_dtype(X.dtypes.iloc[0])
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and (np.isscalar(X[0]) or np.ndim(X[0]) == 1) and not isinstance(X[0], str | bytes)
+    if not hasattr(X, "ndim") and hasattr(X, "__array__"):
+        X = np.asarray(X)
+    return getattr(X, "ndim", None) == 2 or (getattr(X, "ndim", None) == 1 and pd.api.types.is_numeric_dtype(X.dtype))
+
+
+def parts_frame(sequence):
+    """Describe a sequence of parts; boxes are shares of the picture, adaptive cells may reach a little further."""
+    frame = pd.DataFrame([(p.level, p.row, p.column, p.rows, p.columns) for p in sequence])
+    frame.columns = ["level", "row", "column", "n_rows", "n_columns"]
+    return frame.assign(
+        top=frame["row"] / frame["n_rows"],
+        bottom=(frame["row"] + 1) / frame["n_rows"],
+        left=frame["column"] / frame["n_columns"],
+        right=(frame["column"] + 1) / frame["n_columns"],
+    )
