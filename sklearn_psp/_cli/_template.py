@@ -67,7 +67,7 @@ th:first-child { text-align: left; font-weight: 500; }
 thead th { color: var(--quiet); font-weight: 500; }
 main {
   display: grid; gap: 1rem; margin: 1.25rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 36rem), 1fr));
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 32rem), 1fr));
 }
 .question {
   display: grid; grid-template-columns: minmax(6.5rem, 26%) 1fr; gap: 1rem; padding: .9rem;
