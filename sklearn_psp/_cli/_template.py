@@ -75,7 +75,7 @@ main {
 }
 .question ol {
   list-style: none; margin: 0; padding: 0; display: grid; gap: .6rem; align-content: start;
-  grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr));
+  grid-template-columns: repeat(auto-fill, minmax(4rem, 1fr));
 }
 figure { margin: 0; position: relative; min-width: 0; }
 .picture {
