@@ -446,11 +446,10 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
         pictures = as_pictures(X, image_shape=self.image_shape)
         runner = self._runner()
-        sizes = self._sizes()
         batches = read_batches(
             pictures,
             batch_size=self.batch_size_,
-            image_size=sizes[0],
+            image_size=runner.sizes[0],
             resize=self.resize,
             on_error=self.on_error,
             n_jobs=self.n_jobs,

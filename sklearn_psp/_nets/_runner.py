@@ -117,13 +117,14 @@ class Runner:
 
     @torch.inference_mode()
     def _forward(self, images, compute):
+        # torch warns of read-only memory, which joblib hands to its workers; only such a batch is copied.
+        images = np.require(images, requirements=["C", "W"])
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return compute(batch).cpu().numpy()
 
     def _parts(self, batch):
-        views = [
-            self._view(batch, size, mirrored) for size in self.sizes for mirrored in ((False, True)[: 1 + self.flip])
-        ]
+        mirrors = (False, True) if self.flip else (False,)
+        views = [self._view(batch, size, mirrored) for size in self.sizes for mirrored in mirrors]
         return views[0] if len(views) == 1 else F.normalize(sum(views), dim=-1)
 
     def _view(self, batch, size, mirrored):

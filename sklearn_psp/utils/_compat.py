@@ -5,20 +5,14 @@ from __future__ import annotations
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
-    Hidden,
     Interval,
-    InvalidParameterError,
-    Options,
     StrOptions,
     validate_params,
 )
 
 __all__ = [
     "HasMethods",
-    "Hidden",
     "Interval",
-    "InvalidParameterError",
-    "Options",
     "StrOptions",
     "_fit_context",
     "validate_params",

@@ -1,5 +1,7 @@
 """Batches through the network: preprocessing, chunks, views, and exhausted memory."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -129,6 +131,20 @@ def test_float_pictures_are_on_the_scale_of_uint8():
     made, _ = runner(Watched())
     images = pictures(2)
     np.testing.assert_allclose(made.global_features(images.astype(np.float32)), made.global_features(images), rtol=1e-6)
+
+
+def test_read_only_pictures_are_described_without_a_warning():
+    # torch warns once per process of the first such array: only a fresh interpreter shows whether it would.
+    script = """
+import numpy as np
+from sklearn_psp import PSPNetFeaturizer
+pictures = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+pictures.flags.writeable = False
+fast = dict(image_size=64, scales=(1.0,), precision="float32", batch_size=2, center=False, device="cpu")
+assert PSPNetFeaturizer(**fast).fit().transform(pictures).shape == (3, 1280)
+"""
+    run = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is absent")
