@@ -14,11 +14,16 @@ __all__ = [
     "ImageInputError",
     "ImageReadError",
     "ImageReadWarning",
+    "IndexVersionWarning",
     "MissingDependencyError",
     "MissingImageError",
     "OutOfDeviceMemoryError",
     "PSPError",
     "PSPWarning",
+    "PersistenceError",
+    "RecallWarning",
+    "UnknownIdError",
+    "UntrustedTypeError",
     "WeightsError",
 ]
 
@@ -74,6 +79,21 @@ class MissingDependencyError(PSPError, ImportError):
     """An optional package is not installed; the message holds the pip line that brings it."""
 
 
+class UnknownIdError(PSPError, KeyError):
+    """No picture of the gallery has this id."""
+
+    def __str__(self):
+        return self.args[0]  # KeyError would show the text in quotes
+
+
+class PersistenceError(PSPError, ValueError):
+    """An estimator cannot be saved, or a file cannot be loaded."""
+
+
+class UntrustedTypeError(PersistenceError):
+    """A file asks for types that nobody has said to be harmless."""
+
+
 class PSPWarning(UserWarning):
     """Root of the warnings issued by sklearn_psp."""
 
@@ -99,3 +119,11 @@ class ImageReadWarning(PSPWarning):
 
 class BatchSizeWarning(PSPWarning):
     """The batch did not fit into the device's memory and was made smaller."""
+
+
+class RecallWarning(PSPWarning):
+    """An approximate search finds less than was asked for."""
+
+
+class IndexVersionWarning(PSPWarning):
+    """A graph was made by another version of its library, and is built anew."""

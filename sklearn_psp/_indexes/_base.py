@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from sklearn_psp._indexes._subset import Subset
+
 __all__ = ["Index"]
 
 
@@ -25,15 +27,17 @@ class Index(Protocol):
         """Number of vectors that can be found."""
         ...
 
-    def query(self, Q: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def query(self, Q: np.ndarray, k: int, subset: Subset | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the nearest vectors of each query.
 
         Parameters
         ----------
         Q : ndarray of shape (n_queries, n_features), float32
             The queries.
-        k : int in [1, n_samples]
+        k : int in [0, n_samples], or in [0, subset.count]
             How many to find.
+        subset : Subset or None, default=None
+            Which vectors may be found; None: all.
 
         Returns
         -------

@@ -17,6 +17,7 @@ _UNIT_32 = 2.0**-24  # unit round-off
 _UNIT_64 = 2.0**-53
 # Squares beyond this overflow float32.
 _LARGE = 1e37
+_LOWEST = np.finfo(np.float32).min
 
 
 class ExactIndex:
@@ -35,17 +36,20 @@ class ExactIndex:
         The metric.
     working_memory : float, default=64
         MiB for temporary arrays. The result of a query and the vectors are not part of it.
+    half_norms : ndarray of shape (n_samples,), float64, default=None
+        ||g||^2 / 2, where the caller has it.
 
     References
     ----------
     N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, SIAM 2002, section 3.1.
     """
 
-    def __init__(self, vectors, *, metric, working_memory=WORKING_MEMORY):
+    def __init__(self, vectors, *, metric, working_memory=WORKING_MEMORY, half_norms=None):
         self.vectors = vectors
         self.metric = metric
+        self.working_memory = working_memory
         self._bytes = working_memory * 2**20
-        self._half_norms = squared_norms(vectors) / 2
+        self._half_norms = squared_norms(vectors) / 2 if half_norms is None else half_norms
         # All the same for unit vectors, but for rounding that `_score_error` has room for.
         with np.errstate(over="ignore"):  # `_query_block` uses no scores then
             self._penalty = None if metric == "cosine" else self._half_norms.astype(np.float32)
@@ -56,15 +60,17 @@ class ExactIndex:
         """Number of vectors that can be found."""
         return len(self.vectors)
 
-    def query(self, Q, k):
+    def query(self, Q, k, subset=None):
         """Find the k nearest vectors of each query.
 
         Parameters
         ----------
         Q : ndarray of shape (n_queries, n_features), float32
             The queries, prepared like the vectors.
-        k : int in [1, n_samples]
+        k : int in [0, n_samples], or in [0, subset.count]
             How many.
+        subset : Subset or None, default=None
+            Which vectors may be found; None: all.
 
         Returns
         -------
@@ -75,33 +81,62 @@ class ExactIndex:
         """
         distances = np.empty((len(Q), k), dtype=np.float32)
         positions = np.empty((len(Q), k), dtype=np.intp)
+        if not k:
+            return distances, positions
         # With k near n a threshold saves nothing.
+        n_findable = self.n_samples if subset is None else subset.count
         search, rows_at_once = (
-            (self._query_all, self._rank_rows())
-            if 4 * k >= self.n_samples
-            else (self._query_block, self._query_rows(k))
+            (self._query_all, self._rank_rows()) if 4 * k >= n_findable else (self._query_block, self._query_rows(k))
         )
         for rows in blocks(len(Q), rows_at_once):
-            distances[rows], positions[rows] = search(Q[rows], k)
+            distances[rows], positions[rows] = search(Q[rows], k, subset)
         return distances, positions
 
-    def rank_all(self, Q):
+    def query_radius(self, Q, radius, subset=None):
+        """Find all vectors within a radius of each query.
+
+        Parameters
+        ----------
+        Q : ndarray of shape (n_queries, n_features), float32
+            The queries, prepared like the vectors.
+        radius : float >= 0
+            Largest distance, inclusive, in the metric.
+        subset : Subset or None, default=None
+            Which vectors may be found; None: all.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_queries,), intp
+            How many each query has.
+        distances : ndarray of shape (counts.sum(),), float32
+            Their distances, query after query, ascending within each.
+        positions : ndarray of shape (counts.sum(),), intp
+            Their positions, ties by position.
+        """
+        found = [self._radius_block(Q[rows], radius, subset) for rows in blocks(len(Q), self._query_rows(1))]
+        if not found:
+            return np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0, np.intp)
+        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+    def rank_all(self, Q, subset=None):
         """Rank all vectors for each query, a block of queries at a time.
 
         Parameters
         ----------
         Q : ndarray of shape (n_queries, n_features), float32
             The queries, prepared like the vectors.
+        subset : Subset or None, default=None
+            Which vectors are ranked; None: all.
 
         Yields
         ------
         rows : slice
             The queries of the block.
-        positions : ndarray of shape (n_rows, n_samples), intp
+        positions : ndarray of shape (n_rows, n_ranked), intp
             All positions, nearest first, ties by position.
         """
         for rows in blocks(len(Q), self._rank_rows()):
-            keys = self._all_keys(Q[rows])
+            keys = self._all_keys(Q[rows], subset)
             keys.sort(axis=1)
             yield rows, keys_to_result(keys)[1]
 
@@ -113,12 +148,12 @@ class ExactIndex:
         # Bytes a vector and query at the same time: distance 4, key 8, two copies of it 16, position 8.
         return int(np.clip(self._bytes // (36 * self.n_samples), 1, _QUERY_ROWS))
 
-    def _query_block(self, Q, k):
+    def _query_block(self, Q, k, subset):
         lengths = np.sqrt(squared_norms(Q))
         reach = (lengths + self._largest) ** 2
         if not reach.max() < _LARGE:
-            return self._query_all_blocks(Q, k)
-        rows, columns, crowded = self._candidates(Q, k, 2 * self._score_error(lengths, reach))
+            return self._query_all_blocks(Q, k, subset)
+        rows, columns, crowded = self._candidates(Q, k, 2 * self._score_error(lengths, reach), subset)
         if not crowded.any():
             return nearest_of_candidates(Q, rows, columns, self.vectors, k, self.metric)
 
@@ -129,8 +164,31 @@ class ExactIndex:
         distances[calm], positions[calm] = nearest_of_candidates(
             Q[calm], new_row[rows], columns, self.vectors, k, self.metric
         )
-        distances[crowded], positions[crowded] = self._query_all_blocks(Q[crowded], k)
+        distances[crowded], positions[crowded] = self._query_all_blocks(Q[crowded], k, subset)
         return distances, positions
+
+    def _radius_block(self, Q, radius, subset):
+        norms = squared_norms(Q)
+        lengths = np.sqrt(norms)
+        reach = (lengths + self._largest) ** 2
+        if reach.max() < _LARGE:
+            # ||q - g||^2 / 2 = ||q||^2 / 2 - s, which is at most `half` for what is within the radius.
+            half = radius if self.metric == "cosine" else radius**2 / 2
+            least = below(norms / 2 - half, self._score_error(lengths, reach) + _UNIT_32 * 4 * (half + reach))
+            pairs = [
+                np.stack((rows, columns))
+                for scores, at, n_columns in self._scores(Q, subset, self._width(len(Q)))
+                for rows, columns in [_pairs(np.flatnonzero(scores >= least[:, None]), at, n_columns)]
+            ]
+            rows, columns = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), np.intp)
+        else:
+            at = np.arange(self.n_samples) if subset is None else subset.positions
+            rows, columns = np.repeat(np.arange(len(Q)), len(at)), np.tile(at, len(Q))
+        distances = pair_distances(Q, rows, self.vectors, columns, self.metric)
+        within = distances <= radius
+        rows, keys = rows[within], distance_keys(distances[within], columns[within])
+        order = np.lexsort((keys, rows))
+        return np.bincount(rows, minlength=len(Q)), *keys_to_result(keys[order])
 
     def _score_error(self, lengths, reach):
         """Bound |computed - true score|, with room for the rounding of the norms and of the float32 distances."""
@@ -138,7 +196,29 @@ class ExactIndex:
         bound = _UNIT_32 * ((n_features + 8) * lengths * self._largest + 8 * reach)
         return bound + n_features * float(np.finfo(np.float32).tiny)  # products that underflow
 
-    def _candidates(self, Q, k, margin):
+    def _width(self, n_queries):
+        return max(1, int(self._bytes // (16 * n_queries)))
+
+    def _scores(self, Q, subset, width):
+        """Yield blocks of scores with where their columns stand: a slice, or an array of positions.
+
+        What may not be found has the score -inf. Each block is overwritten by the next.
+        """
+        gather = subset is not None and subset.narrow
+        total = subset.count if gather else self.n_samples
+        buffer = np.empty(len(Q) * min(width, total), dtype=np.float32)
+        for block in blocks(total, width):
+            at = subset.positions[block] if gather else block
+            part = self.vectors[at]
+            scores = buffer[: len(Q) * len(part)].reshape(len(Q), len(part))
+            _products(Q, part, scores)
+            if self._penalty is not None:
+                scores -= self._penalty[at]
+            if subset is not None and not gather:
+                scores[:, ~subset.mask[block]] = -np.inf
+            yield scores, at, len(part)
+
+    def _candidates(self, Q, k, margin, subset):
         """Collect the pairs that may be among the k nearest.
 
         Returns
@@ -150,25 +230,18 @@ class ExactIndex:
             copies, or far from the origin); they have no pairs.
         """
         limit = 2 * k + 256
-        width = max(4 * k, int(self._bytes // (16 * len(Q))))
-        buffer = np.empty(len(Q) * min(width, self.n_samples), dtype=np.float32)
         crowded = np.zeros(len(Q), dtype=bool)
         pool, pooled, threshold = [], 0, None
-        for block in blocks(self.n_samples, width):
-            part = self.vectors[block]
-            scores = buffer[: len(Q) * len(part)].reshape(len(Q), len(part))
-            _products(Q, part, scores)
-            if self._penalty is not None:
-                scores -= self._penalty[block]
+        for scores, at, n_columns in self._scores(Q, subset, max(4 * k, self._width(len(Q)))):
             if threshold is None:
-                kth = np.partition(scores, len(part) - k, axis=1)[:, len(part) - k]
-                threshold = below(kth, margin)
+                kth = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k]
+                # -inf where fewer than k of the block may be found: above it all that may, and nothing that may not.
+                threshold = np.maximum(below(kth, margin), _LOWEST)
             flat = np.flatnonzero(scores >= threshold[:, None])
-            rows, columns = np.divmod(flat, len(part))
-            pool.append((rows, columns + block.start, scores.ravel()[flat]))
-            pooled += len(flat)
-            last = block.stop == self.n_samples
-            if not last and pooled <= 4 * k * len(Q):
+            rows, columns = _pairs(flat, at, n_columns)
+            pool.append((rows, columns, scores.ravel()[flat]))
+            pooled += len(rows)
+            if pooled <= 4 * k * len(Q):
                 continue
             rows, columns, kept, threshold = prune(*map(np.concatenate, zip(*pool, strict=True)), k, margin)
             crowded |= np.bincount(rows, minlength=len(Q)) > limit
@@ -177,23 +250,30 @@ class ExactIndex:
                 calm = ~crowded[rows]
                 rows, columns, kept = rows[calm], columns[calm], kept[calm]
             pool, pooled = [(rows, columns, kept)], len(rows)
+        rows, columns, kept, _ = prune(*map(np.concatenate, zip(*pool, strict=True)), k, margin)
+        many = np.bincount(rows, minlength=len(Q)) > limit
+        if many.any():
+            crowded |= many
+            calm = ~crowded[rows]
+            rows, columns = rows[calm], columns[calm]
         return rows, columns, crowded
 
-    def _query_all_blocks(self, Q, k):
-        parts = [self._query_all(Q[rows], k) for rows in blocks(len(Q), self._rank_rows())]
+    def _query_all_blocks(self, Q, k, subset):
+        parts = [self._query_all(Q[rows], k, subset) for rows in blocks(len(Q), self._rank_rows())]
         distances, positions = zip(*parts, strict=True)
         return np.concatenate(distances), np.concatenate(positions)
 
-    def _query_all(self, Q, k):
-        keys = self._all_keys(Q)
-        if k < self.n_samples:
+    def _query_all(self, Q, k, subset):
+        keys = self._all_keys(Q, subset)
+        if k < keys.shape[1]:
             keys = np.partition(keys, k - 1, axis=1)[:, :k]
         return keys_to_result(np.sort(keys, axis=1))
 
-    def _all_keys(self, Q):
-        return distance_keys(self._all_distances(Q), np.arange(self.n_samples))
+    def _all_keys(self, Q, subset):
+        positions = np.arange(self.n_samples) if subset is None else subset.positions
+        return distance_keys(self._all_distances(Q, subset), positions)
 
-    def _all_distances(self, Q):
+    def _all_distances(self, Q, subset):
         """Distances of all pairs, bitwise those of `pair_distances`.
 
         A float64 product settles nearly all: where the float32 value is the same at both ends of the error interval,
@@ -203,18 +283,27 @@ class ExactIndex:
         Q64, half = Q.astype(np.float64), squared_norms(Q)[:, None] / 2
         reach = (np.sqrt(2 * half) + self._largest) ** 2
         error = _UNIT_64 * (n_features + 16) * reach + n_features * float(np.finfo(np.float64).tiny)
-        distances = np.empty((n_queries, self.n_samples), dtype=np.float32)
+        n_columns = self.n_samples if subset is None else subset.count
+        distances = np.empty((n_queries, n_columns), dtype=np.float32)
         # Bytes a vector: its float64 copy, and for each query product, ends of the interval and pairs.
         width = max(1, int(self._bytes // (2 * (8 * n_features + 56 * n_queries))))
-        for block in blocks(self.n_samples, width):
-            product = Q64 @ self.vectors[block].astype(np.float64).T
-            np.subtract(half + self._half_norms[block], product, out=product)
+        for block in blocks(n_columns, width):
+            at = block if subset is None else subset.positions[block]
+            part = self.vectors[at]
+            product = Q64 @ part.astype(np.float64).T
+            np.subtract(half + self._half_norms[at], product, out=product)
             low = half_to_distance(product - error, self.metric)
             product += error
             rows, columns = np.nonzero(low != half_to_distance(product, self.metric))
-            low[rows, columns] = pair_distances(Q, rows, self.vectors[block], columns, self.metric)
+            low[rows, columns] = pair_distances(Q, rows, part, columns, self.metric)
             distances[:, block] = low
         return distances
+
+
+def _pairs(flat, at, n_columns):
+    """Rows and positions of places in a block of scores."""
+    rows, columns = np.divmod(flat, n_columns)
+    return rows, columns + at.start if isinstance(at, slice) else at[columns]
 
 
 def _products(Q, vectors, out):

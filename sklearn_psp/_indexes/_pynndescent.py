@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
+import warnings
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 
 from sklearn_psp._indexes._candidates import nearest_of_candidates
+from sklearn_psp._indexes._copies import expand_copies, group_copies
+from sklearn_psp._indexes._exact import ExactIndex
+from sklearn_psp._indexes._graph import build_graph, forget_neighbors, graph_arrays, library_version, restore_graph
+from sklearn_psp._indexes._recall import HeldOut, Recall, draw_sample, smallest_epsilon
+from sklearn_psp.exceptions import IndexVersionWarning, RecallWarning
 from sklearn_psp.utils._arrays import blocks
 
-__all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "DEFAULT_LEAF_BUDGET", "GRAPH_PARAMS", "PyNNDescentIndex"]
+__all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "GRAPH_PARAMS", "PyNNDescentIndex"]
 
 DEFAULT_DEGREE = 30
 # At 100,000 x 512 epsilon 0.1 / 0.2 / 0.3 found .943 / .986 / .993 of the 10 nearest in 34 / 44 / 57 us.
 DEFAULT_EPSILON = 0.2
-# A walk never leaves a part of the graph that no edge connects to the rest, and pictures come in such parts: with 60 to
-# 200 well separated clusters of 50 to 100 vectors (3,000 and 20,000 x 64), starting from one leaf of the search tree
-# found .83 and .75 of the 10 nearest whatever epsilon, from 4 leaves .98 and .96, from 16 leaves .998 and .993, for
-# 10 us a query more.
-DEFAULT_LEAF_BUDGET = 16
+# Degrees tried after the first where no epsilon reaches the recall that was asked for.
+_MORE_DEGREES = (45, 70)
 # What of NNDescent's constructor may be set; the rest belongs to this class.
 GRAPH_PARAMS = frozenset(
     {
@@ -39,8 +40,9 @@ GRAPH_PARAMS = frozenset(
     }
 )
 _QUERY_ROWS = 8192
-# numba's default threading layer ends the process when two threads run parallel code at once.
-_BUILDING = threading.Lock()
+# A subset of so few is searched exactly, and no walk for the few of a subset is longer than this.
+_EXACT_SUBSET = 20_000
+_WIDEST = 512
 
 
 class PyNNDescentIndex:
@@ -49,8 +51,9 @@ class PyNNDescentIndex:
     What the library leaves to its caller is done here: exact copies are indexed once and found all (it misses up to
     half of them); distances are recomputed (its cosine distances above 1 are all 1); rows with unfilled or repeated
     places, and k beyond a quarter of the distinct vectors, are searched exactly; queries take turns (they share a
-    workspace, and threads would get each other's rows); arrays are writable float32 copies, after unpickling too
-    (others stall or compile anew); numba's number of threads is left as found.
+    workspace, and threads would get each other's rows; the walk holds Python's lock in any case); arrays are writable
+    float32 copies, after unpickling too (others stall or compile anew); numba's number of threads is left as found;
+    the recall is measured, with vectors that are held out, and epsilon set by it.
 
     Parameters
     ----------
@@ -60,13 +63,23 @@ class PyNNDescentIndex:
         Threads that build the graph, as joblib counts them, at most one per core. Queries use one.
     random_state : int, RandomState instance or None, default=None
         Seed. The same seed and number of threads give the same graph.
-    epsilon : float > 0, default=0.2
-        How far a walk goes beyond the k-th distance: more finds more and takes longer.
-    n_neighbors : int, default=30
+    target_recall : float in (0, 1] or None, default=None
+        Share of the `recall_k` nearest to find: sets epsilon and, if none suffices, the degree. None: neither.
+    recall_k : int, default=10
+        Neighbours that recall is measured with.
+    epsilon : float > 0 or None, default=None
+        How far a walk goes beyond the k-th distance: more finds more and takes longer. None: as `target_recall` needs,
+        or 0.2 without it.
+    n_neighbors : int or None, default=None
         Neighbours of each vector in the graph. Fewer than 4 times as many distinct vectors need no graph: they are
-        searched exactly.
+        searched exactly. None: 30, or more if `target_recall` needs it.
     **graph_params : dict
         Further parameters of `pynndescent.NNDescent`, see `GRAPH_PARAMS`.
+
+    Attributes
+    ----------
+    recall : Recall or None
+        What was measured; None where the search is exact.
 
     References
     ----------
@@ -80,35 +93,67 @@ class PyNNDescentIndex:
         *,
         n_jobs=None,
         random_state=None,
-        epsilon=DEFAULT_EPSILON,
-        n_neighbors=DEFAULT_DEGREE,
+        target_recall=None,
+        recall_k=10,
+        epsilon=None,
+        n_neighbors=None,
         **graph_params,
     ):
         self._exact = exact
-        self._epsilon = epsilon
         distinct, self._copies = group_copies(exact.vectors)
-        self._n_distinct = exact.n_samples if distinct is None else len(distinct)
-        self._graph = None
-        if self._n_distinct >= 4 * n_neighbors:
-            vectors = exact.vectors if distinct is None else exact.vectors[distinct]
-            seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-            self._graph = _build_graph(vectors, n_jobs, n_neighbors=n_neighbors, random_state=seed, **graph_params)
+        self._distinct = distinct
         self._turn = threading.Lock()
+        self._graph, self._epsilon, self.recall = None, epsilon or DEFAULT_EPSILON, None
+        degrees = (DEFAULT_DEGREE, *_MORE_DEGREES) if n_neighbors is None else (n_neighbors,)
+        if epsilon is not None or target_recall is None:
+            degrees = degrees[:1]
+        if self._n_distinct < 4 * degrees[0]:
+            return
+        random_state = check_random_state(random_state)
+        self._build = {"random_state": int(random_state.randint(np.iinfo(np.int32).max)), "n_jobs": n_jobs}
+        self._build |= graph_params
+        sample = draw_sample(self._n_distinct, random_state)
+        recall_k = min(recall_k, self._n_distinct // 4)
+        for degree in degrees:
+            self._build["n_neighbors"] = degree
+            self._graph = build_graph(self._graph_vectors(), **self._build)
+            held_out = HeldOut(self._graph, self._distinct_exact(), sample, recall_k)
+            forget_neighbors(self._graph)
+            if epsilon is not None or target_recall is None:
+                self.recall = held_out.recall(self._epsilon)
+                return
+            self._epsilon, self.recall = smallest_epsilon(held_out, target_recall)
+            if self.recall.value >= target_recall:
+                return
+        warnings.warn(
+            RecallWarning(
+                f"target_recall={target_recall} is not reached: with epsilon={self._epsilon} and a graph of degree "
+                f"{degree}, the most that is tried, {self.recall.value:.3f} of the {recall_k} nearest were found "
+                f"({self.recall.n_queries} held-out queries). algorithm='exact' finds all"
+            ),
+            stacklevel=2,
+        )
 
     @property
     def n_samples(self):
         """Number of vectors that can be found."""
         return self._exact.n_samples
 
-    def query(self, Q, k):
+    @property
+    def _n_distinct(self):
+        return self._exact.n_samples if self._distinct is None else len(self._distinct)
+
+    def query(self, Q, k, subset=None):
         """Find k near vectors of each query; see `Index.query`.
 
         Parameters
         ----------
         Q : ndarray of shape (n_queries, n_features), float32
             The queries, prepared like the vectors.
-        k : int in [1, n_samples]
+        k : int in [0, n_samples], or in [0, subset.count]
             How many.
+        subset : Subset or None, default=None
+            Which vectors may be found; None: all. Narrow ones are searched exactly.
 
         Returns
         -------
@@ -117,136 +162,129 @@ class PyNNDescentIndex:
         positions : ndarray of shape (n_queries, k), intp
             Positions of the nearest found, ties by position.
         """
-        if self._graph is None or 4 * k > self._n_distinct:
-            return self._exact.query(Q, k)
         distances = np.empty((len(Q), k), dtype=np.float32)
         positions = np.empty((len(Q), k), dtype=np.intp)
-        for rows in blocks(len(Q), _QUERY_ROWS):
-            distances[rows], positions[rows] = self._query_block(Q[rows], k)
+        waiting = np.arange(len(Q))
+        for width in self._widths(k, subset):
+            unsettled = []
+            for block in blocks(len(waiting), _QUERY_ROWS):
+                rows = waiting[block]
+                done, found = self._walk(Q[rows], k, width, subset)
+                if found is not None:
+                    distances[rows[done]], positions[rows[done]] = found
+                unsettled.append(rows[~done])
+            waiting = np.concatenate(unsettled) if unsettled else waiting
+        if len(waiting):
+            distances[waiting], positions[waiting] = self._exact.query(Q[waiting], k, subset)
         return distances, positions
 
-    def _query_block(self, Q, k):
+    def _widths(self, k, subset):
+        """Yield how many distinct vectors to walk to: more, if some of them may not be found; none if exact pays."""
+        widest = self._n_distinct // 4 if self._graph is not None and k else 0
+        if subset is None:
+            if k <= widest:
+                yield k
+            return
+        if subset.count <= _EXACT_SUBSET:
+            return
+        width = int(1.2 * k * self._exact.n_samples / subset.count) + 2
+        while width <= min(widest, max(_WIDEST, 2 * k)):
+            yield width
+            width *= 4
+
+    def _walk(self, Q, k, width, subset):
+        """Walk to `width` distinct vectors; which queries have k results, and those."""
         with self._turn:
-            found, proxies = self._graph.query(Q, k=k, epsilon=self._epsilon)
-            found, complete = found.astype(np.intp), np.isfinite(proxies).all(axis=1)
+            found, proxies = self._graph.query(Q, k=width, epsilon=self._epsilon)
+            found, done = found.astype(np.intp), np.isfinite(proxies).all(axis=1)
         ordered = np.sort(found, axis=1)
-        complete &= (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
-        complete &= ordered[:, 0] >= 0
-        if complete.all():
-            return self._settle(Q, found, k)
-
-        distances = np.empty((len(Q), k), dtype=np.float32)
-        positions = np.empty((len(Q), k), dtype=np.intp)
-        if complete.any():
-            distances[complete], positions[complete] = self._settle(Q[complete], found[complete], k)
-        distances[~complete], positions[~complete] = self._exact.query(Q[~complete], k)
-        return distances, positions
-
-    def _settle(self, Q, found, k):
-        if self._copies is None:
-            rows, columns = np.repeat(np.arange(len(Q)), k), found.ravel()
+        done &= (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
+        done &= ordered[:, 0] >= 0
+        if self._copies is None and subset is None:
+            rows, columns = np.repeat(np.arange(len(Q)), width), found.ravel()
         else:
-            rows, columns = expand_copies(found, *self._copies, k)
-        return nearest_of_candidates(Q, rows, columns, self._exact.vectors, k, self._exact.metric)
+            # Of one set of copies only the first k can be results, unless those may not be found.
+            rows, columns = expand_copies(found, self._copies, width if subset is not None else k)
+            if subset is not None:
+                allowed = subset.mask[columns]
+                rows, columns = rows[allowed], columns[allowed]
+                done &= np.bincount(rows, minlength=len(Q)) >= k
+        if not done.any():
+            return done, None
+        if not done.all():
+            kept = done[rows]
+            rows, columns = (np.cumsum(done) - 1)[rows[kept]], columns[kept]
+            Q = Q[done]
+        return done, nearest_of_candidates(Q, rows, columns, self._exact.vectors, k, self._exact.metric)
 
-    def __getstate__(self):
-        state = self.__dict__.copy()
-        del state["_turn"]
+    def _graph_vectors(self):
+        return self._exact.vectors if self._distinct is None else self._exact.vectors[self._distinct]
+
+    def _distinct_exact(self):
+        if self._distinct is None:
+            return self._exact
+        return ExactIndex(self._graph_vectors(), metric=self._exact.metric, working_memory=self._exact.working_memory)
+
+    def to_arrays(self):
+        """Return all but the vectors, as arrays, numbers and texts; for `from_arrays`."""
+        state = {
+            "epsilon": self._epsilon,
+            "recall": None if self.recall is None else list(self.recall),
+            "distinct": self._distinct,
+            "copies": None if self._copies is None else list(self._copies),
+            "graph": None,
+        }
         if self._graph is not None:
             with self._turn:
-                state["_graph"] = self._graph.__getstate__()
+                state |= {"graph": graph_arrays(self._graph), "build": self._build, "made_by": library_version()}
         return state
 
-    def __setstate__(self, state):
-        self.__dict__.update(state)
+    @classmethod
+    def from_arrays(cls, exact, state):
+        """Restore an index over the same vectors; nothing is built, unless the library is of another version.
+
+        Parameters
+        ----------
+        exact : ExactIndex
+            Exact search over the vectors.
+        state : dict
+            As from `to_arrays`.
+
+        Returns
+        -------
+        PyNNDescentIndex
+            The index.
+
+        Warns
+        -----
+        IndexVersionWarning
+            If the graph was made by another version of PyNNDescent, and is built anew.
+        """
+        self = cls.__new__(cls)
+        self._exact, self._epsilon, self._distinct = exact, state["epsilon"], state["distinct"]
+        self._copies = None if state["copies"] is None else tuple(state["copies"])
+        self.recall = None if state["recall"] is None else Recall(*state["recall"])
         self._turn = threading.Lock()
-        if self._graph is not None:
-            self._graph = _restore_graph(self._graph)
+        self._graph = None
+        if state["graph"] is None:
+            return self
+        self._build = state["build"]
+        if state["made_by"] == library_version():
+            self._graph = restore_graph(state["graph"], self._graph_vectors())
+            return self
+        warnings.warn(
+            IndexVersionWarning(
+                f"the graph was made by PyNNDescent {state['made_by']}, and this is {library_version()}: it is built "
+                "anew, which takes as long as at first. Save the gallery again to keep the new graph"
+            ),
+            stacklevel=2,
+        )
+        self._graph = build_graph(self._graph_vectors(), **self._build)
+        forget_neighbors(self._graph)
+        return self
 
+    def __getstate__(self):
+        return {"exact": self._exact, "state": self.to_arrays()}
 
-def group_copies(vectors):
-    """Find exact copies among vectors.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n_samples, n_features), float32
-        The vectors.
-
-    Returns
-    -------
-    distinct : ndarray of shape (n_distinct,), intp, or None
-        Position of the first of each set of copies; None if there are no copies.
-    copies : tuple of (starts, members), or None
-        Positions equal to the i-th distinct vector, ascending: `members[starts[i]:starts[i + 1]]`.
-    """
-    # + 0.0: the bytes of -0.0 and 0.0 differ.
-    rows = np.ascontiguousarray(vectors + np.float32(0)).view(f"V{vectors.itemsize * vectors.shape[1]}").ravel()
-    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
-    if len(first) == len(vectors):
-        return None, None
-    members = np.argsort(group, kind="stable")
-    starts = np.concatenate(([0], np.cumsum(np.bincount(group))))
-    return first, (starts, members)
-
-
-def expand_copies(found, starts, members, k):
-    """Replace each distinct vector by its copies, as far as k places can hold them.
-
-    Parameters
-    ----------
-    found : ndarray of shape (n_queries, k), intp
-        Distinct vectors, nearest first.
-    starts, members : ndarray
-        As from `group_copies`.
-    k : int
-        How many results each query will have.
-
-    Returns
-    -------
-    rows, columns : ndarray of shape (n_candidates,)
-        Pairs (query, position), at least k and fewer than 2 k for each query.
-    """
-    # Ties go to the smaller position, so of one set of copies only the first k can be results.
-    counts = np.minimum(starts[found + 1] - starts[found], k)
-    before = np.cumsum(counts, axis=1) - counts
-    counts = np.where(before < k, counts, 0).ravel()
-    rows = np.repeat(np.repeat(np.arange(len(found)), found.shape[1]), counts)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows, members[np.repeat(starts[found.ravel()], counts) + within]
-
-
-def _build_graph(vectors, n_jobs, **params):
-    import numba
-    from pynndescent import NNDescent
-
-    # A private, writable copy: NNDescent keeps the very array until it is prepared. Euclidean for both metrics, because
-    # unit vectors rank alike in both and its cosine distances end at 1.
-    vectors = np.array(vectors, dtype=np.float32, order="C")
-    if "search_tree_leaf_budget" in inspect.signature(NNDescent).parameters:  # since 0.7
-        params.setdefault("search_tree_leaf_budget", DEFAULT_LEAF_BUDGET)
-    n_jobs = min(effective_n_jobs(n_jobs), numba.config.NUMBA_NUM_THREADS)  # more raises
-    n_threads = numba.get_num_threads()
-    with _BUILDING:
-        try:
-            graph = NNDescent(vectors, metric="euclidean", n_jobs=n_jobs, **params)
-            graph.prepare()
-        finally:
-            numba.set_num_threads(n_threads)  # it does not restore them when it fails
-    return graph
-
-
-def _restore_graph(state):
-    from pynndescent import NNDescent
-
-    # joblib hands large arrays to its workers as read-only memmaps, for which numba would compile everything anew.
-    state = {name: _own(value) for name, value in state.items()}
-    graph = NNDescent.__new__(NNDescent)
-    with _BUILDING:
-        graph.__setstate__(state)
-    return graph
-
-
-def _own(value):
-    if isinstance(value, np.ndarray) and (isinstance(value, np.memmap) or not value.flags.writeable):
-        return np.array(value)
-    return value
+    def __setstate__(self, state):
+        self.__dict__.update(self.from_arrays(state["exact"], state["state"]).__dict__)

@@ -6,15 +6,17 @@ import difflib
 from numbers import Integral, Real
 
 from sklearn_psp._indexes._exact import ExactIndex
+from sklearn_psp._indexes._living import LivingIndex
 from sklearn_psp._indexes._pynndescent import GRAPH_PARAMS, PyNNDescentIndex
+from sklearn_psp._indexes._vectors import Vectors
 
 __all__ = ["EXACT_UP_TO", "build_index", "choose_algorithm"]
 
-# A graph costs 20-100 s of compilation in a fresh process before its first answer. With it, exact search is cheaper
-# end to end for fewer than about 17,000 queries at 20,000 vectors and 15,000-30,000 at 100,000 (512 features, 2 cores).
-# An exact query on 50,000 x 512 takes about 3 ms alone and 0.3 ms in a batch, so up to there waiting for a graph does
-# not pay for most galleries, and no neighbour is missed.
-EXACT_UP_TO = 50_000
+# A graph costs 20-100 s of compilation in a fresh process before its first answer, and then its building. With both,
+# exact search is cheaper end to end for fewer than about 17,000 queries at 20,000 vectors and 15,000-30,000 at 100,000
+# (512 features, 2 cores). What an exact query costs depends on how many numbers it reads, n_samples x n_features:
+# 2^25 of them, 128 MiB, a few milliseconds for one query alone and 0.3 ms in a batch.
+EXACT_UP_TO = 2**25
 
 _PARAMS = {
     "exact": frozenset({"working_memory"}),
@@ -22,8 +24,8 @@ _PARAMS = {
 }
 
 
-def choose_algorithm(algorithm, n_samples):
-    """Resolve "auto": exact search up to `EXACT_UP_TO` vectors, PyNNDescent above.
+def choose_algorithm(algorithm, n_samples, n_features):
+    """Resolve "auto": exact search up to `EXACT_UP_TO` numbers, PyNNDescent above.
 
     Parameters
     ----------
@@ -31,6 +33,8 @@ def choose_algorithm(algorithm, n_samples):
         What was asked for.
     n_samples : int
         Size of the gallery.
+    n_features : int
+        Length of its vectors.
 
     Returns
     -------
@@ -39,20 +43,34 @@ def choose_algorithm(algorithm, n_samples):
     """
     if algorithm != "auto":
         return algorithm
-    return "exact" if n_samples <= EXACT_UP_TO else "pynndescent"
+    return "exact" if n_samples * n_features <= EXACT_UP_TO else "pynndescent"
 
 
-def build_index(vectors, *, metric, algorithm="auto", engine_params=None, n_jobs=None, random_state=None):
+def build_index(
+    vectors,
+    *,
+    metric,
+    algorithm="auto",
+    target_recall=None,
+    recall_k=10,
+    engine_params=None,
+    n_jobs=None,
+    random_state=None,
+):
     """Build the engine for a gallery.
 
     Parameters
     ----------
     vectors : ndarray of shape (n_samples, n_features), float32
-        The gallery, prepared as `Index` says.
+        The gallery, prepared as `Index` says. Copied.
     metric : {"cosine", "euclidean"}
         The metric.
     algorithm : {"auto", "exact", "pynndescent"}, default="auto"
         The engine.
+    target_recall : float in (0, 1] or None, default=None
+        Share of the `recall_k` nearest that "pynndescent" is to find.
+    recall_k : int, default=10
+        Neighbours that recall is measured with.
     engine_params : dict or None, default=None
         Its parameters. For "auto" those of either engine: each takes its own.
     n_jobs : int or None, default=None
@@ -64,10 +82,8 @@ def build_index(vectors, *, metric, algorithm="auto", engine_params=None, n_jobs
     -------
     algorithm : {"exact", "pynndescent"}
         The engine built.
-    index : Index
+    index : LivingIndex
         The engine.
-    exact : ExactIndex
-        Exact search over the same vectors; the engine itself if that is exact.
 
     Raises
     ------
@@ -75,13 +91,17 @@ def build_index(vectors, *, metric, algorithm="auto", engine_params=None, n_jobs
         If `engine_params` holds a name the engine does not take, or a value out of range.
     """
     params = _check_engine_params(engine_params, algorithm)
-    algorithm = choose_algorithm(algorithm, len(vectors))
+    algorithm = choose_algorithm(algorithm, *vectors.shape)
     memory = {name: value for name, value in params.items() if name == "working_memory"}
-    exact = ExactIndex(vectors, metric=metric, **memory)
+    vectors = Vectors(vectors)
     if algorithm == "exact":
-        return algorithm, exact, exact
-    graph = {name: value for name, value in params.items() if name != "working_memory"}
-    return algorithm, PyNNDescentIndex(exact, n_jobs=n_jobs, random_state=random_state, **graph), exact
+        return algorithm, LivingIndex(vectors, metric=metric, **memory)
+    exact = ExactIndex(vectors.rows, metric=metric, half_norms=vectors.half_norms, **memory)
+    params = {name: value for name, value in params.items() if name != "working_memory"}
+    graph = PyNNDescentIndex(
+        exact, n_jobs=n_jobs, random_state=random_state, target_recall=target_recall, recall_k=recall_k, **params
+    )
+    return algorithm, LivingIndex(vectors, metric=metric, graph=graph, **memory)
 
 
 def _check_engine_params(params, algorithm):

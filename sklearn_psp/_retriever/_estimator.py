@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._indexes import build_index
-from sklearn_psp._retriever._gallery import GalleryMixin
-from sklearn_psp._retriever._inputs import (
-    check_ids,
-    check_labels,
-    check_metadata,
-    check_n_neighbors,
-    own_index,
-    prepare_rows,
-    source_names,
-)
-from sklearn_psp._retriever._results import neighbor_graph, result_table, vote
-from sklearn_psp.metrics import average_precision
-from sklearn_psp.metrics._hits import mean_over_queries
-from sklearn_psp.metrics._relevance import as_label_array
+from sklearn_psp._retriever._changes import ChangesMixin
+from sklearn_psp._retriever._filters import vector_subset
+from sklearn_psp._retriever._inputs import check_n_neighbors, own_index
+from sklearn_psp._retriever._results import neighbor_graph, result_table
+from sklearn_psp._retriever._search import SearchMixin
+from sklearn_psp._retriever._state import StateMixin
+from sklearn_psp._retriever._voting import VotingMixin
+from sklearn_psp._retriever._within import WithinMixin
+from sklearn_psp.reranking._make import RERANKERS
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 
 __all__ = ["NearestImageRetriever"]
 
 
-class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class NearestImageRetriever(
+    ChangesMixin,
+    VotingMixin,
+    WithinMixin,
+    SearchMixin,
+    StateMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Find the nearest pictures of a gallery, and vote, draw graphs and score with them.
 
     The gallery is given as descriptors, usually by a `PSPNetFeaturizer` before it in a `Pipeline`, or as pictures
-    together with a `featurizer`. It is searched exactly or with PyNNDescent [1]_.
+    together with a `featurizer`. It is searched exactly or with PyNNDescent [1]_. Pictures can be added and removed at
+    any time, results filtered and re-ranked.
 
     Parameters
     ----------
     n_neighbors : int, default=10
         How many pictures to find for each query.
+    radius : float, default=1.0
+        Largest distance for `radius_neighbors`, in the metric.
     featurizer : transformer or None, default=None
         Turns pictures into descriptors of shape (n_samples, n_features). It is cloned and fitted by `fit`, and then
         every X is what it takes. None: every X holds descriptors.
@@ -48,13 +53,21 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         misses. "pynndescent" walks a neighbourhood graph: much faster per query in a large gallery, but building it
         costs time (20 to 100 seconds of compilation alone in a fresh process) and a few neighbours are missed. A
         gallery of fewer than 4 times the degree of the graph in distinct vectors is searched exactly even so. "auto"
-        takes "exact" up to 50,000 pictures and "pynndescent" above: at 20,000 and 100,000 pictures of 512 features
-        exact search was measured to be cheaper end to end for fewer than 15,000 to 30,000 queries, and an exact query
-        on 50,000 takes about 3 milliseconds.
+        takes "exact" as long as pictures times features are at most 2^25 (65,536 pictures of 512 features), and
+        "pynndescent" above: a query then takes a few milliseconds at most, and it is tens of thousands of queries
+        before a graph has paid for its building (`benchmarks/search.py` prints both).
     metric : {"cosine", "euclidean"}, default="cosine"
         "cosine" is 1 - cos(a, b), in [0, 2]; "euclidean" is the length of a - b. Both rank alike on unit vectors. They
         are computed from differences of the vectors, so that identical ones are at a distance of exactly 0 (for
         "cosine" once both are scaled to unit length).
+    target_recall : float in (0, 1] or None, default=0.95
+        Share of the `n_neighbors` nearest that "pynndescent" is to find. At fit some vectors are held out and searched
+        exactly, and `epsilon`, if need be the degree of the graph too, is set so that the target holds; `recall_` is
+        what was measured. None takes the engine's parameters as they are.
+    reranker : {"aqe", "alpha_qe", "dba", "kreciprocal", "diffusion"}, re-ranker or None, default=None
+        Puts the first results into a better order by what the gallery itself knows, see `sklearn_psp.reranking`. A
+        name stands for a re-ranker with its defaults. Distances are then those of the re-ranker. It holds for all
+        verbs but `radius_neighbors` and `find_duplicates`.
     weights : {"distance", "uniform"}, default="distance"
         How neighbours vote in `predict` and `predict_proba`: by 1 / distance, or all alike.
     mode : {"distance", "connectivity"}, default="distance"
@@ -65,11 +78,11 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         results.
     engine_params : dict or None, default=None
         Parameters of the engine. For both `working_memory` (64), MiB of temporary arrays of exact search. For
-        "pynndescent" `epsilon` (0.2), above 0: more finds more and takes longer; `n_neighbors` (30), the degree of
-        the graph; `search_tree_leaf_budget` (16), leaves of the search tree that a walk starts from: one is not
-        enough where pictures form well separated clusters; and `n_trees`, `leaf_size`, `n_iters`, `delta`,
-        `max_candidates`, `diversify_prob`, `pruning_degree_multiplier`, `max_rptree_depth`, `low_memory` as in
-        `pynndescent.NNDescent`.
+        "pynndescent" `epsilon` (set by `target_recall`), above 0: more finds more and takes longer; `n_neighbors` (30,
+        or more if `target_recall` needs it), the degree of the graph; `search_tree_leaf_budget` (16), leaves of the
+        search tree that a walk starts from: one is not enough where pictures form well separated clusters; and
+        `n_trees`, `leaf_size`, `n_iters`, `delta`, `max_candidates`, `diversify_prob`, `pruning_degree_multiplier`,
+        `max_rptree_depth`, `low_memory` as in `pynndescent.NNDescent`.
     n_jobs : int or None, default=None
         Threads that build the graph of "pynndescent", as joblib counts them; more than there are cores are not used.
         Exact search uses the threads BLAS is set to, and changes no setting.
@@ -79,19 +92,27 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
     Attributes
     ----------
     n_samples_fit_ : int
-        Number of pictures given to `fit`, skipped ones included.
+        Number of pictures in the gallery, skipped ones included.
     ids_ : ndarray of shape (n_samples_fit_,)
-        Id of each picture.
+        Id of each picture, in the order they came. A *position*, as `kneighbors` returns it, is a place in this array;
+        removing a picture moves those after it.
     labels_ : ndarray of shape (n_samples_fit_,) or None
-        The y given to `fit`.
+        Label of each picture.
     classes_ : ndarray of shape (n_classes,)
-        Sorted values of y. Only if y was given.
+        Sorted values of all labels given so far. Only if there are labels.
     metadata_ : DataFrame or None
-        The metadata given to `fit`, numbered by position.
+        The metadata, numbered by position.
+    sources_ : ndarray of shape (n_samples_fit_,), object, or None
+        With `featurizer` the paths of the pictures, None for those without; None if no picture has one.
     skipped_ : ndarray of shape (n_skipped,), intp
         Positions of the pictures left out by `on_invalid="skip"`.
     algorithm_ : {"exact", "pynndescent"}
         The engine in use.
+    recall_ : float
+        Share of the `n_neighbors` nearest that were found for held-out vectors when the graph was built; 1.0 for exact
+        search, where nothing is measured.
+    recall_sample_size_ : int
+        How many vectors were held out for `recall_`; 0 for exact search.
     effective_metric_ : {"cosine", "euclidean"}
         The metric the gallery was built with.
     featurizer_ : transformer
@@ -111,6 +132,9 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
     It is not tagged a classifier. `GridSearchCV` therefore cuts folds in order, which leaves no relevant picture in
     the gallery if y is sorted: pass `cv=StratifiedKFold(5, shuffle=True)`.
 
+    Any number of threads may search at once, also while one other adds or removes: each call sees the gallery as it was
+    when it began. Only one thread at a time may add or remove.
+
     References
     ----------
     .. [1] W. Dong, M. Charikar and K. Li, "Efficient k-nearest neighbor graph construction for generic similarity
@@ -127,13 +151,18 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
     1      0     2  c       0.2   dog
     >>> gallery.predict([[0.5, 0.5]])
     array(['dog'], dtype=object)
+    >>> gallery.partial_fit([[0.1, 0.9]], ["owl"], ids=["d"]).remove(["b"]).retrieve([[0.0, 2.0]], 1)["id"].tolist()
+    ['d']
     """
 
     _parameter_constraints: dict = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "radius": [Interval(Real, 0, None, closed="left")],
         "featurizer": [HasMethods(["fit", "transform"]), None],
         "algorithm": [StrOptions({"auto", "exact", "pynndescent"})],
         "metric": [StrOptions({"cosine", "euclidean"})],
+        "target_recall": [Interval(Real, 0, 1, closed="right"), None],
+        "reranker": [StrOptions(set(RERANKERS)), HasMethods(["fit", "rerank"]), None],
         "weights": [StrOptions({"distance", "uniform"})],
         "mode": [StrOptions({"distance", "connectivity"})],
         "on_invalid": [StrOptions({"raise", "skip"})],
@@ -146,9 +175,12 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         self,
         n_neighbors=10,
         *,
+        radius=1.0,
         featurizer=None,
         algorithm="auto",
         metric="cosine",
+        target_recall=0.95,
+        reranker=None,
         weights="distance",
         mode="distance",
         on_invalid="raise",
@@ -157,9 +189,12 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         random_state=None,
     ):
         self.n_neighbors = n_neighbors
+        self.radius = radius
         self.featurizer = featurizer
         self.algorithm = algorithm
         self.metric = metric
+        self.target_recall = target_recall
+        self.reranker = reranker
         self.weights = weights
         self.mode = mode
         self.on_invalid = on_invalid
@@ -192,38 +227,13 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         ------
         ValueError
             If a row cannot be searched and `on_invalid="raise"`, if no row can, or if y, ids or metadata do not fit X.
-        """
-        descriptors = self._fit_descriptors(X, y)
-        rows = prepare_rows(descriptors, metric=self.metric, on_invalid=self.on_invalid, owner=type(self).__name__)
-        if len(rows.vectors) == 0:
-            raise ValueError(f"None of the {rows.n_rows} rows of X can be searched: all are NaN, infinity or zeros")
-        if np.may_share_memory(rows.vectors, X if isinstance(X, np.ndarray) else descriptors):
-            # A gallery must not change when the caller's array does.
-            rows = rows._replace(vectors=rows.vectors.copy())
 
-        n = rows.n_rows
-        ids = check_ids(ids, n, default=None if self.featurizer is None else own_index(X))
-        metadata = check_metadata(metadata, n, has_labels=y is not None)
-        labels, classes, codes = (None, None, None) if y is None else check_labels(y, n)
-        self.algorithm_, self._index, self._exact = build_index(
-            rows.vectors,
-            metric=self.metric,
-            algorithm=self.algorithm,
-            engine_params=self.engine_params,
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-        )
-        self.ids_, self.metadata_, self.labels_, self._codes = ids, metadata, labels, codes
-        if classes is not None:
-            self.classes_ = classes
-        elif hasattr(self, "classes_"):
-            del self.classes_
-        self._gallery = rows
-        self._sources = None if self.featurizer is None else source_names(X)
-        self.skipped_ = rows.skipped
-        self.effective_metric_ = self.metric
-        self.n_samples_fit_ = self._n_features_out = n
-        return self
+        Warns
+        -----
+        RecallWarning
+            If `target_recall` is not reached.
+        """
+        return self._fit(X, y, ids, metadata)
 
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
         """Find the nearest pictures of each query.
@@ -242,7 +252,7 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         distances : ndarray of shape (n_queries, n_neighbors), float32
             Distances, ascending. Only if `return_distance`. NaN for a query that `on_invalid="skip"` skips.
         positions : ndarray of shape (n_queries, n_neighbors), intp
-            Positions in the X given to `fit`; ties go to the smaller one. -1 for a query that is skipped.
+            Positions in `ids_`; ties go to the smaller one. -1 for a query that is skipped.
 
         Raises
         ------
@@ -251,7 +261,8 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         """
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
-        distances, positions = self._search(self._queries(X), k, own=X is None)
+        gallery = self._gallery
+        distances, positions = self._search(gallery, self._queries(X, gallery), k, own=X is None)
         return (distances, positions) if return_distance else positions
 
     def kneighbors_graph(self, X=None, n_neighbors=None, mode=None):
@@ -275,8 +286,10 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         mode = self.mode if mode is None else mode
         if mode not in ("distance", "connectivity"):
             raise ValueError(f"mode must be 'distance' or 'connectivity'; got {mode!r}")
-        distances, positions = self.kneighbors(X, n_neighbors)
-        return neighbor_graph(distances, positions, self.n_samples_fit_, mode)
+        k = check_n_neighbors(n_neighbors, self.n_neighbors)
+        gallery = self._gallery
+        distances, positions = self._search(gallery, self._queries(X, gallery), k, own=X is None)
+        return neighbor_graph(distances, positions, gallery.n_pictures, mode)
 
     def transform(self, X):
         """Make the sparse graph from queries to their nearest pictures, as `KNeighborsTransformer` does.
@@ -293,7 +306,8 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
             its own nearest.
         """
         check_is_fitted(self)
-        return self._transform_rows(self._queries(X))
+        gallery = self._gallery
+        return self._transform_rows(gallery, self._queries(X, gallery))
 
     def fit_transform(self, X, y=None, ids=None, metadata=None):
         """Build the gallery and return its graph.
@@ -314,9 +328,10 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
         graph : csr_matrix of shape (n_samples, n_samples), float32
             As from `transform`.
         """
-        return self.fit(X, y, ids=ids, metadata=metadata)._transform_rows(self._gallery)
+        gallery = self.fit(X, y, ids=ids, metadata=metadata)._gallery
+        return self._transform_rows(gallery, self._queries(None, gallery))
 
-    def retrieve(self, X=None, n_neighbors=None):
+    def retrieve(self, X=None, n_neighbors=None, where=None):
         """Find the nearest pictures of each query, as a table.
 
         Parameters
@@ -325,6 +340,9 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
             The queries. None: each picture of the gallery in turn, which is then not among its own results.
         n_neighbors : int, default=None
             How many; None takes the parameter of the constructor. Where fewer exist, all are returned.
+        where : array-like of shape (n_samples_fit_,), bool, or list of ids, or callable, default=None
+            Which pictures may be results: a mask by position, their ids, or a function that is given `metadata_` and
+            returns a mask. Narrow choices are searched exactly.
 
         Returns
         -------
@@ -332,159 +350,29 @@ class NearestImageRetriever(GalleryMixin, ClassNamePrefixFeaturesOutMixin, Trans
             One row a result, best first for each query: `query` (its place in X, or its index if pictures are given
             as a Series or a one-column DataFrame, or its id for X=None), `rank` from 1, `id`, `distance`, `label` if
             y was given, and the columns of the metadata. A query skipped by `on_invalid="skip"` has no row.
-        """
-        check_is_fitted(self)
-        return self._retrieve(X, n_neighbors, None if self.featurizer is None else own_index(X))
-
-    def predict(self, X=None):
-        """Predict the label of each query by the vote of its nearest pictures.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which does not vote for itself.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_queries,)
-            The class with most votes; the first in `classes_` of those with equally many.
 
         Raises
         ------
-        ValueError
-            If y was not given to `fit`, or a query has no neighbour that votes (it was skipped): no label is made up.
-        """
-        shares = self.predict_proba(X)
-        silent = np.flatnonzero(np.isnan(shares).all(axis=1))
-        if len(silent):
-            shown = ", ".join(map(str, silent[:10])) + (f" and {len(silent) - 10} more" if len(silent) > 10 else "")
-            raise ValueError(
-                f"Queries {shown} have no neighbour that votes (invalid rows under on_invalid='skip', or neighbours "
-                "without a label), so they have no label. Drop them, or use predict_proba, which gives them NaN"
-            )
-        return self.classes_[np.argmax(shares, axis=1)]
-
-    def predict_proba(self, X=None):
-        """Share of the votes of the nearest pictures that each class has.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which does not vote for itself.
-
-        Returns
-        -------
-        shares : ndarray of shape (n_queries, n_classes), float64
-            Shares in the order of `classes_`, adding up to 1; NaN for a query without a neighbour that votes.
-
-        Raises
-        ------
-        ValueError
-            If y was not given to `fit`.
+        UnknownIdError
+            If `where` names an id that no picture has.
         """
         check_is_fitted(self)
-        self._check_has_labels("predict and predict_proba")
-        distances, positions = self._search(self._queries(X), self.n_neighbors, own=X is None)
-        codes = np.where(positions >= 0, self._codes[positions], -1)
-        return vote(distances, codes, len(self.classes_), self.weights)
+        return self._retrieve(X, n_neighbors, where, None if self.featurizer is None else own_index(X))
 
-    def score(self, X=None, y=None, sample_weight=None):
-        """Mean average precision of the full exact ranking.
+    def _transform_rows(self, gallery, rows):
+        distances, positions = self._search(gallery, rows, self.n_neighbors + (self.mode == "distance"))
+        return neighbor_graph(distances, positions, gallery.n_pictures, self.mode)
 
-        Every picture of the gallery is ranked, never only `n_neighbors`, and exactly, whatever the engine. Memory is
-        bounded by `working_memory`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: leave-one-out, each picture of the gallery against all others.
-        y : array-like of shape (n_queries,), default=None
-            Labels of the queries; only with X.
-        sample_weight : array-like of shape (n_queries,), default=None
-            Weights of the queries.
-
-        Returns
-        -------
-        score : float
-            The score in [0, 1]. Queries without a relevant picture in the gallery, and queries skipped by
-            `on_invalid="skip"`, are left out.
-
-        Raises
-        ------
-        ValueError
-            If no query is left, which is what plain `KFold` on sorted labels leads to: use
-            `StratifiedKFold(shuffle=True)`.
-        """
-        check_is_fitted(self)
-        self._check_has_labels("score")
-        if (X is None) != (y is None):
-            raise ValueError("score needs X and y, or neither of them for leave-one-out on the gallery's own labels")
-        rows = self._queries(X)
-        if X is None:
-            wanted = self._codes
-        else:
-            labels = check_labels(y, rows.n_rows)[0]
-            wanted = pd.Index(self.classes_).get_indexer(as_label_array(labels))
-        # Labels that are missing or unknown to the gallery must not match its own missing ones.
-        wanted = np.where(wanted < 0, -2, wanted)
-        precision = np.full(rows.n_rows, np.nan)
-        for block, ranked in self._rankings(rows, own=X is None):
-            precision[block] = average_precision(wanted[block, None] == self._codes[ranked])
-        return mean_over_queries(precision, ~np.isnan(precision), sample_weight)
-
-    def ranked_labels(self, X=None, k=None):
-        """Rank the labels of the gallery for each query, exactly and a block of queries at a time.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which is left out of its own ranking.
-        k : int, default=None
-            Where to cut the rankings; None ranks the whole gallery.
-
-        Returns
-        -------
-        blocks : iterator of (rows, y_ranked)
-            `rows` is a slice of the queries, `y_ranked` an ndarray of shape (n_rows, n_ranked) with the labels, best
-            first. Queries skipped by `on_invalid="skip"` come in blocks of their own, with n_ranked = 0.
-
-        Raises
-        ------
-        ValueError
-            If y was not given to `fit`.
-        """
-        check_is_fitted(self)
-        self._check_has_labels("ranked_labels")
-        k = check_n_neighbors(k, None)
-        rows = self._queries(X)  # here, not in the generator: errors belong to the call
-        return ((block, self.labels_[ranked]) for block, ranked in self._rankings(rows, own=X is None, k=k))
-
-    def _transform_rows(self, rows):
-        distances, positions = self._search(rows, self.n_neighbors + (self.mode == "distance"))
-        return neighbor_graph(distances, positions, self.n_samples_fit_, self.mode)
-
-    def _retrieve(self, X, n_neighbors, names):
+    def _retrieve(self, X, n_neighbors, where, names):
         """Make the table of results, with `names` for the queries: their places if None, their ids if X is None."""
+        gallery = self._gallery
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
-        rows, own = self._queries(X), X is None
+        rows, own = self._queries(X, gallery), X is None
         if names is None:
-            names = self.ids_ if own else np.arange(rows.n_rows)
-        distances, positions = self._search(rows, min(k, self._index.n_samples - own), own=own)
-        return result_table(
-            names,
-            distances,
-            positions,
-            ids=self.ids_,
-            labels=self.labels_,
-            metadata=self.metadata_,
-        )
-
-    def _check_has_labels(self, what):
-        if self.labels_ is None:
-            raise ValueError(f"{what} need{'s' if ' and ' not in what else ''} labels: call fit(X, y)")
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "_gallery")
+            names = gallery.of_positions(gallery.ids.column) if own else np.arange(rows.n_rows)
+        subset = vector_subset(where, gallery)
+        distances, positions = self._search(gallery, rows, k, own=own, subset=subset, fewer=True)
+        return result_table(names, distances, positions, gallery)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,128 +1,253 @@
-"""The inside of a retriever: X to searchable rows, rows to neighbours and to rankings."""
+"""The pictures of a gallery: their vectors, ids, labels and metadata, which come and go together."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+import pandas as pd
 
-from sklearn_psp._retriever._inputs import prepare_rows, refuse_pictures, refuse_sparse
-from sklearn_psp._retriever._results import drop_self, spread, without_self
-from sklearn_psp.utils._arrays import blocks
+from sklearn_psp._indexes import LivingIndex
+from sklearn_psp._retriever._columns import Column, Ids, Labels
+from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
-__all__ = ["GalleryMixin"]
-
-# Queries whose rankings are cut at k are ranked this many at a time.
-_RANKED_ROWS = 1024
+__all__ = ["Gallery", "Pictures"]
 
 
-class GalleryMixin:
-    """What the verbs of `NearestImageRetriever` share.
+class Pictures(NamedTuple):
+    """What is told of pictures, row by row.
 
-    It reads the parameters, and of the fitted state `_gallery` (`Rows`), `_index` and `_exact` (engines over the kept
-    rows of the gallery), `skipped_`, `n_samples_fit_` and `effective_metric_`. Engines know positions among the kept
-    rows only; everything that leaves this class is a position in the X of `fit`.
+    Attributes
+    ----------
+    ids : ndarray of shape (n,)
+        Their ids, unique.
+    labels : ndarray of shape (n,) or None
+        Their labels.
+    metadata : DataFrame of n rows or None
+        Their metadata.
+    sources : ndarray of shape (n,) or None
+        Paths of those that have one.
     """
 
-    def _fit_descriptors(self, X, y):
-        if self.featurizer is None:
-            if hasattr(self, "featurizer_"):
-                del self.featurizer_
-            return self._check_descriptors(X, reset=True)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                delattr(self, name)
-        self.featurizer_ = clone(self.featurizer)
-        if hasattr(self.featurizer_, "fit_transform"):
-            return self._check_featurized(self.featurizer_.fit_transform(X, y))
-        return self._check_featurized(self.featurizer_.fit(X, y).transform(X))
+    ids: np.ndarray
+    labels: np.ndarray | None
+    metadata: pd.DataFrame | None
+    sources: np.ndarray | None
 
-    def _queries(self, X):
-        """Bring queries to searchable rows."""
-        if X is None:
-            return self._gallery
-        if self.featurizer is None:
-            descriptors = self._check_descriptors(X, reset=False)
-        else:
-            descriptors = self._check_featurized(self.featurizer_.transform(X))
-            if descriptors.shape[1] != self._gallery.vectors.shape[1]:
-                raise ValueError(
-                    f"featurizer_ gave queries of {descriptors.shape[1]} features, but the gallery has "
-                    f"{self._gallery.vectors.shape[1]}"
-                )
-        metric = self.effective_metric_
-        return prepare_rows(descriptors, metric=metric, on_invalid=self.on_invalid, owner=type(self).__name__)
 
-    def _check_descriptors(self, X, *, reset):
-        # Nothing is left to check on such an array but its values, which prepare_rows does: validate_data takes 49 us.
-        if (
-            not reset
-            and type(X) is np.ndarray
-            and X.dtype == np.float32
-            and X.ndim == 2
-            and X.shape[1] == self.n_features_in_
-            and len(X)
-            and not hasattr(self, "feature_names_in_")
-        ):
-            return X
-        refuse_sparse(X, "X")
-        refuse_pictures(X)
-        return validate_data(self, X, reset=reset, dtype=np.float32, order="C", ensure_all_finite=False)
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Pictures that can be searched. It never changes: adding and removing return a new one, which shares what stays.
 
-    def _check_featurized(self, descriptors):
-        refuse_sparse(descriptors, "What featurizer_ gives")
-        return check_array(
-            descriptors, dtype=np.float32, order="C", ensure_all_finite=False, input_name="featurizer_.transform(X)"
+    Three ways to count are kept apart. *Vectors* are numbered as the index does. *Rows* are pictures in the order they
+    came; those that cannot be searched have a row but no vector. *Positions*, the only ones that leave the retriever,
+    number the rows that have not been removed.
+
+    Attributes
+    ----------
+    index : LivingIndex
+        The vectors.
+    algorithm : {"exact", "pynndescent"}
+        How they are searched.
+    ids : Ids
+        Ids, by row.
+    labels : Labels or None
+        Labels, by row.
+    metadata, sources : Column or None
+        The rest, by row.
+    row_of_vector : ndarray of shape (n_vectors,), intp, or None
+        Row of each vector; None where every row has one.
+    present : ndarray of shape (n_rows,), bool, or None
+        False for what has been removed; None: nothing has.
+    """
+
+    index: LivingIndex
+    algorithm: str
+    ids: Ids
+    labels: Labels | None
+    metadata: Column | None
+    sources: Column | None
+    row_of_vector: np.ndarray | None = None
+    present: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, index, algorithm, rows, pictures):
+        """Make a gallery from searchable `Rows` and `Pictures`."""
+        return cls(
+            index,
+            algorithm,
+            Ids.of(pictures.ids),
+            None if pictures.labels is None else Labels.of(pictures.labels),
+            None if pictures.metadata is None else Column(pictures.metadata),
+            None if pictures.sources is None else Column(pictures.sources),
+            rows.kept,
         )
 
-    def _search(self, rows, k, *, own=False):
-        """Find k neighbours of each row; positions in the X of fit, -1 and NaN for rows that were skipped."""
-        available = self._index.n_samples - own
-        if k > available:
-            skipped = f" ({len(self.skipped_)} of them skipped as invalid)" if len(self.skipped_) else ""
-            raise ValueError(
-                f"Expected n_neighbors {'<' if own else '<='} n_samples_fit, but n_neighbors = {k}, "
-                f"n_samples_fit = {self.n_samples_fit_}{skipped}, n_samples = {rows.n_rows}"
-            )
-        distances, positions = self._index.query(rows.vectors, k + own)
-        if own:
-            distances, positions = drop_self(distances, positions)
-        if self._gallery.kept is not None:
-            positions = self._gallery.kept[positions]
-        return spread(distances, rows.kept, rows.n_rows, np.nan), spread(positions, rows.kept, rows.n_rows, -1)
+    @property
+    def n_rows(self):
+        """Number of rows, removed ones included."""
+        return len(self.ids.column)
 
-    def _rankings(self, rows, *, own, k=None):
-        """Yield slices of the queries with the exact order of the gallery, as positions in the X of fit."""
-        kept = self._gallery.kept
-        for block, searched in _runs(rows):
-            if searched is None:
-                yield block, np.empty((block.stop - block.start, 0), dtype=np.intp)
-                continue
-            for part, ranked in self._rank_exactly(rows.vectors[searched], k if k is None else k + own):
-                if own:
-                    ranked = without_self(ranked, searched.start + part.start)
-                ranked = ranked if kept is None else kept[ranked]
-                yield slice(block.start + part.start, block.start + part.stop), ranked
+    @cached_property
+    def n_pictures(self):
+        """Number of pictures."""
+        return self.n_rows if self.present is None else int(np.count_nonzero(self.present))
 
-    def _rank_exactly(self, vectors, k):
-        if k is None or k >= self._exact.n_samples:
-            yield from self._exact.rank_all(vectors)
-        else:
-            for part in blocks(len(vectors), _RANKED_ROWS):
-                yield part, self._exact.query(vectors[part], k)[1]
+    @cached_property
+    def rows(self):
+        """Row of each position; None where they are the same."""
+        return None if self.present is None else np.flatnonzero(self.present)
+
+    @cached_property
+    def vectors(self):
+        """Vectors that can be found, ascending; None: all."""
+        return None if self.index.mask is None else np.flatnonzero(self.index.mask)
+
+    @cached_property
+    def position_of_vector(self):
+        """Position of each vector (any number for a removed one); None where they are the same."""
+        if self.present is None:
+            return self.row_of_vector
+        positions = np.cumsum(self.present) - 1
+        return positions if self.row_of_vector is None else positions[self.row_of_vector]
+
+    @cached_property
+    def reranked(self):
+        """Re-rankers that have been fitted to this gallery, by their parameters."""
+        return {}
+
+    def rows_at(self, vectors):
+        """Row of some vectors."""
+        return vectors if self.row_of_vector is None else self.row_of_vector[vectors]
+
+    def positions_at(self, vectors):
+        """Position of some vectors."""
+        return vectors if self.position_of_vector is None else self.position_of_vector[vectors]
+
+    def of_positions(self, column):
+        """Values of a column, by position."""
+        return column.values if self.rows is None else column.take(self.rows)
+
+    def rows_with(self, ids):
+        """Row of each id; -1 for one that no picture has."""
+        rows = self.ids.rows_of(ids)
+        rows[rows >= self.n_rows] = -1
+        if self.present is not None:
+            rows[~self.present[rows]] = -1
+        return rows
+
+    def vector_mask(self, row_mask):
+        """Say for each vector what a mask says for its row."""
+        return row_mask if self.row_of_vector is None else row_mask[self.row_of_vector]
+
+    def added(self, rows, pictures):
+        """Return a gallery with further pictures, at positions after all others; one of an id there is replaces it."""
+        old = self.rows_with(pictures.ids)
+        row_of_vector = self.row_of_vector
+        if row_of_vector is not None or rows.kept is not None:
+            old_rows = np.arange(self.index.n_vectors) if row_of_vector is None else row_of_vector
+            new_rows = np.arange(rows.n_rows) if rows.kept is None else rows.kept
+            row_of_vector = np.concatenate((old_rows, new_rows + self.n_rows))
+        present = self.present
+        if present is not None:
+            present = np.concatenate((present, np.ones(rows.n_rows, dtype=bool)))
+        gallery = replace(
+            self,
+            index=self.index.added(rows.vectors),
+            ids=self.ids.added(pictures.ids),
+            labels=None if self.labels is None else self.labels.added(pictures.labels),
+            metadata=None if self.metadata is None else self.metadata.added(pictures.metadata),
+            sources=self._added_sources(rows.n_rows, pictures.sources),
+            row_of_vector=row_of_vector,
+            present=present,
+        )
+        return gallery.removed(old[old >= 0]) if (old >= 0).any() else gallery
+
+    def _added_sources(self, n_rows, sources):
+        if self.sources is None and sources is None:
+            return None
+        old = Column(np.full(self.n_rows, None, dtype=object)) if self.sources is None else self.sources
+        return old.added(np.full(n_rows, None, dtype=object) if sources is None else sources)
+
+    def removed(self, rows):
+        """Return a gallery without some rows."""
+        present = np.ones(self.n_rows, dtype=bool) if self.present is None else self.present.copy()
+        present[rows] = False
+        vectors = rows if self.row_of_vector is None else self._vectors_of(rows)
+        return replace(self, index=self.index.removed(vectors), present=present)
+
+    def _vectors_of(self, rows):
+        at = np.searchsorted(self.row_of_vector, rows)  # ascending: rows come in order
+        at = np.minimum(at, len(self.row_of_vector) - 1)
+        return at[self.row_of_vector[at] == rows]
+
+    def compacted(self, build):
+        """Return the same gallery without what was removed, its index built anew.
+
+        Parameters
+        ----------
+        build : callable
+            From vectors to algorithm and index.
+
+        Returns
+        -------
+        Gallery
+            Positions are what they were.
+        """
+        vectors = self.index.vectors if self.vectors is None else self.index.vectors[self.vectors]
+        algorithm, index = build(vectors)
+        row_of_vector = None
+        if self.row_of_vector is not None:
+            kept = self.positions_at(np.arange(self.index.n_vectors) if self.vectors is None else self.vectors)
+            row_of_vector = None if len(kept) == self.n_pictures else kept
+        return Gallery(
+            index,
+            algorithm,
+            Ids.of(self.of_positions(self.ids.column)),
+            None if self.labels is None else self.labels.taken(self.rows),
+            *(
+                None if column is None else Column(self.of_positions(column))
+                for column in (self.metadata, self.sources)
+            ),
+            row_of_vector,
+        )
+
+    def __reduce_ex__(self, protocol):
+        # Pickle and copy take everything as it is. `__getstate__` is for files, which hold arrays, numbers and texts.
+        return _as_it_was, ({name: getattr(self, name) for name in self.__dataclass_fields__},)
+
+    def __reduce__(self):
+        # skops asks for this first, and takes `__getstate__` where it is not what it knows.
+        return object.__new__, (Gallery,)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "index": self.index.to_arrays(),
+            "algorithm": self.algorithm,
+            "ids": encode_array(self.ids.column.values),
+            "labels": None if self.labels is None else self.labels.to_arrays(),
+            "metadata": None if self.metadata is None else encode_frame(self.metadata.values),
+            "sources": None if self.sources is None else encode_array(self.sources.values),
+            "row_of_vector": self.row_of_vector,
+            "present": self.present,
+        }
+
+    def __setstate__(self, state):
+        ids = decode_array(state["ids"])
+        fields = {
+            "index": LivingIndex.from_arrays(state["index"]),
+            "algorithm": state["algorithm"],
+            "ids": Ids.of(ids),
+            "labels": None if state["labels"] is None else Labels.from_arrays(state["labels"]),
+            "metadata": None if state["metadata"] is None else Column(decode_frame(state["metadata"])),
+            "sources": None if state["sources"] is None else Column(decode_array(state["sources"])),
+            "row_of_vector": state["row_of_vector"],
+            "present": state["present"],
+        }
+        self.__dict__.update(fields)
 
 
-def _runs(rows):
-    """Cut queries where searched and skipped rows meet: slices of X, with slices of the vectors (None if skipped)."""
-    if rows.kept is None:
-        yield slice(0, rows.n_rows), slice(0, rows.n_rows)
-        return
-    searched = np.zeros(rows.n_rows, dtype=bool)
-    searched[rows.kept] = True
-    before = np.concatenate(([0], np.cumsum(searched)))
-    edges = [0, *(np.flatnonzero(np.diff(searched)) + 1), rows.n_rows]
-    for start, stop in pairwise(edges):
-        yield slice(start, stop), slice(before[start], before[stop]) if searched[start] else None
+def _as_it_was(fields):
+    return Gallery(**fields)

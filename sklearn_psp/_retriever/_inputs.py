@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_psp.exceptions import ImageInputError
+from sklearn_psp.exceptions import ImageInputError, UnknownIdError
 from sklearn_psp.metrics._relevance import as_label_array
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
 
 __all__ = [
     "Rows",
+    "check_added",
     "check_ids",
     "check_labels",
     "check_metadata",
@@ -24,6 +25,7 @@ __all__ = [
     "prepare_rows",
     "refuse_pictures",
     "refuse_sparse",
+    "refuse_unknown",
     "source_names",
 ]
 
@@ -37,13 +39,6 @@ class Rows(NamedTuple):
     vectors: np.ndarray  # (n_kept, n_features) float32, C-contiguous, finite; of unit length for "cosine"
     kept: np.ndarray | None  # (n_kept,) intp, their rows in X; None: all of them
     n_rows: int  # rows of X
-
-    @property
-    def skipped(self):
-        """Rows of X that cannot be searched, ascending."""
-        if self.kept is None:
-            return np.empty(0, dtype=np.intp)
-        return np.setdiff1d(np.arange(self.n_rows), self.kept, assume_unique=True)
 
 
 def prepare_rows(X, *, metric, on_invalid, owner):
@@ -182,17 +177,64 @@ def check_ids(ids, n_rows, *, default=None):
         raise ValueError(f"{name} must not hold missing values; position {int(np.argmax(index.isna()))} is missing")
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
-        shown = ", ".join(repr(value) for value in twice[:_SHOWN].tolist())
-        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         remedy = (
             "pass unique ids=, or X.reset_index(drop=True)" if ids is None else "make them unique, or leave ids out"
         )
-        raise ValueError(f"{name} must be unique, but holds more than once: {shown}{more}; {remedy}")
+        raise ValueError(f"{name} must be unique, but holds more than once: {_shown(twice.tolist())}; {remedy}")
     return index.to_numpy()
 
 
+def check_added(ids, index, n_rows, gallery):
+    """Check the ids of pictures that are added to a gallery.
+
+    Parameters
+    ----------
+    ids : array-like of shape (n_rows,) or None
+        Ids that were given; one that is there already replaces.
+    index : ndarray or None
+        The index of X, which must not replace: a range starts at 0 again in every table.
+    n_rows : int
+        Number of pictures.
+    gallery : Gallery
+        The gallery.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        The ids.
+
+    Raises
+    ------
+    ValueError
+        If there are none, they are not unique, or the index of X has ids that are there already.
+    """
+    if ids is None and index is None:
+        raise ValueError("the gallery was given ids, so added pictures need ids too: pass ids=")
+    checked = check_ids(ids, n_rows, default=index)
+    if ids is None:
+        known = gallery.rows_with(checked) >= 0
+        if known.any():
+            raise ValueError(
+                f"the index of X holds ids that the gallery has already: {_shown(checked[known].tolist())}; pass them "
+                "as ids= to replace these pictures, or give X an index of its own"
+            )
+    return checked
+
+
+def refuse_unknown(ids, rows):
+    """Raise for ids without a row (-1)."""
+    unknown = ids[rows < 0]
+    if len(unknown):
+        raise UnknownIdError(f"no picture of the gallery has the id {_shown(unknown.tolist())}")
+
+
+def _shown(values):
+    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return ", ".join(map(repr, values[:_SHOWN])) + more
+
+
 def check_labels(y, n_rows):
-    """Bring labels to an array, and number their values.
+    """Bring labels to an array.
 
     Parameters
     ----------
@@ -203,12 +245,8 @@ def check_labels(y, n_rows):
 
     Returns
     -------
-    labels : ndarray of shape (n_rows,)
+    ndarray of shape (n_rows,)
         The labels.
-    classes : ndarray of shape (n_classes,)
-        Their sorted values.
-    codes : ndarray of shape (n_rows,), intp
-        Position of each label in `classes`, -1 where it is missing.
 
     Raises
     ------
@@ -220,8 +258,7 @@ def check_labels(y, n_rows):
         labels = labels[:, 0]
     if labels.shape != (n_rows,):
         raise ValueError(f"y must hold one label for each of the {n_rows} pictures; got the shape {labels.shape}")
-    codes, classes = pd.factorize(labels, sort=True)
-    return labels, np.asarray(classes).astype(labels.dtype, copy=False), codes.astype(np.intp, copy=False)
+    return labels
 
 
 def check_metadata(metadata, n_rows, *, has_labels):

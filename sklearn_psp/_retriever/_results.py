@@ -6,38 +6,63 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-__all__ = ["drop_self", "neighbor_graph", "result_table", "spread", "vote", "without_self"]
+__all__ = [
+    "drop_self",
+    "head_first",
+    "neighbor_graph",
+    "picture_table",
+    "result_table",
+    "spread",
+    "vote",
+    "without_self",
+]
 
 
-def drop_self(distances, positions):
-    """Take the query itself out of its neighbours; query i is the vector at position i.
+def drop_self(distances, positions, selves, k):
+    """Take the query itself out of its neighbours.
 
     By position, not by distance: copies of the query are neighbours like any other.
 
     Parameters
     ----------
-    distances : ndarray of shape (n, k + 1), float32
+    distances : ndarray of shape (n, m), float32
         Distances.
-    positions : ndarray of shape (n, k + 1), intp
-        Positions. A row without the query (more than k copies come before it) loses its last.
+    positions : ndarray of shape (n, m), intp
+        Positions. A row may be without the query: more copies than places come before it, or a filter left it out.
+    selves : ndarray of shape (n,), intp
+        Position of each query.
+    k : int
+        How many others to return, at most m.
 
     Returns
     -------
     distances, positions : ndarray of shape (n, k)
-        The others.
+        The others; NaN and -1 where there are fewer.
     """
-    n, k = positions.shape
-    drop = positions == np.arange(n)[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    return distances[~drop].reshape(n, k - 1), positions[~drop].reshape(n, k - 1)
+    is_self = positions == selves[:, None]
+    if k < positions.shape[1]:
+        is_self[~is_self.any(axis=1), -1] = True
+        return distances[~is_self].reshape(len(selves), k), positions[~is_self].reshape(len(selves), k)
+    order = np.argsort(is_self, axis=1, kind="stable")
+    last = is_self.any(axis=1)
+    distances, positions = np.take_along_axis(distances, order, 1), np.take_along_axis(positions, order, 1)
+    distances[last, -1], positions[last, -1] = np.nan, -1
+    return distances, positions
 
 
-def without_self(positions, first):
-    """Take query `first + i` out of row i of a full ranking, or of one that is k + 1 long."""
-    n, k = positions.shape
-    drop = positions == np.arange(first, first + n)[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    return positions[~drop].reshape(n, k - 1)
+def without_self(positions, selves):
+    """Take the query itself out of a full ranking."""
+    return positions[positions != selves[:, None]].reshape(len(positions), -1)
+
+
+def head_first(head, ranking):
+    """Put some positions first, each row in its own order, and the others after them in the order they have."""
+    n_rows, n_ranked = ranking.shape
+    rows = np.arange(n_rows)[:, None]
+    in_head = np.zeros((n_rows, int(ranking.max(initial=0)) + 1), dtype=bool)
+    in_head[rows, head] = True
+    others = ranking[~in_head[rows, ranking]].reshape(n_rows, n_ranked - head.shape[1])
+    return np.concatenate((head, others), axis=1)
 
 
 def spread(values, kept, n_rows, fill):
@@ -97,7 +122,7 @@ def neighbor_graph(distances, positions, n_columns, mode):
     return csr_matrix((data, positions[found], indptr), shape=(len(positions), n_columns))
 
 
-def result_table(queries, distances, positions, *, ids, labels, metadata):
+def result_table(queries, distances, positions, gallery):
     """Make the table of results.
 
     Parameters
@@ -106,25 +131,26 @@ def result_table(queries, distances, positions, *, ids, labels, metadata):
         Name of each query.
     distances, positions : ndarray of shape (n_queries, k)
         Neighbours, nearest first; position -1 where there is none.
-    ids : ndarray of shape (n_samples,)
-        Ids of the gallery.
-    labels : ndarray of shape (n_samples,) or None
-        Labels of the gallery.
-    metadata : DataFrame of n_samples rows, or None
-        Table of the gallery.
+    gallery : Gallery
+        Where ids, labels and metadata are.
 
     Returns
     -------
     DataFrame
         One row a result: query, rank (from 1), id, distance, label if there are labels, and the metadata.
     """
-    found = positions >= 0
-    row, rank = np.nonzero(found)
-    at = positions[found]
-    columns = {"query": np.asarray(queries)[row], "rank": rank + 1, "id": ids[at], "distance": distances[found]}
-    if labels is not None:
-        columns["label"] = labels[at]
+    row, rank = np.nonzero(positions >= 0)
+    columns = {"query": np.asarray(queries)[row], "rank": rank + 1}
+    return picture_table(columns, distances[row, rank], positions[row, rank], gallery)
+
+
+def picture_table(columns, distances, positions, gallery):
+    """Make a table of pictures: given columns, then id, distance, label if there are labels, and the metadata."""
+    rows = positions if gallery.rows is None else gallery.rows[positions]
+    columns |= {"id": gallery.ids.column.take(rows), "distance": distances}
+    if gallery.labels is not None:
+        columns["label"] = gallery.labels.column.take(rows)
     table = pd.DataFrame(columns)
-    if metadata is None:
+    if gallery.metadata is None:
         return table
-    return pd.concat([table, metadata.take(at).reset_index(drop=True)], axis=1)
+    return pd.concat([table, gallery.metadata.take(rows)], axis=1)

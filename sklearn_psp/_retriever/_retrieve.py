@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._retriever._gallery import GalleryMixin
 from sklearn_psp._retriever._inputs import own_index
+from sklearn_psp._retriever._search import SearchMixin
 from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["retrieve"]
 
 
-def retrieve(search, queries, n_neighbors=None):
+def retrieve(search, queries, n_neighbors=None, where=None):
     """Find the nearest pictures with a fitted search, whatever its form.
 
     Parameters
@@ -24,6 +24,8 @@ def retrieve(search, queries, n_neighbors=None):
         among its own results.
     n_neighbors : int, default=None
         How many; None takes the parameter of the retriever. Where fewer exist, all are returned.
+    where : array-like, callable or None, default=None
+        Which pictures may be results, as for `NearestImageRetriever.retrieve`.
 
     Returns
     -------
@@ -48,12 +50,12 @@ def retrieve(search, queries, n_neighbors=None):
     0      0     1   1   dog
     """
     retriever, X = split_search(search, queries)
-    if not isinstance(retriever, GalleryMixin):
+    if not isinstance(retriever, SearchMixin):
         raise TypeError(
             "search must be a NearestImageRetriever, a Pipeline that ends in one, or a fitted search over either; "
             f"{type(search).__name__} ends in {type(retriever).__name__}"
         )
     if queries is None or retriever is search:
-        return retriever.retrieve(X, n_neighbors)
+        return retriever.retrieve(X, n_neighbors, where)
     check_is_fitted(retriever)
-    return retriever._retrieve(X, n_neighbors, own_index(queries))
+    return retriever._retrieve(X, n_neighbors, where, own_index(queries))

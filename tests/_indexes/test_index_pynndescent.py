@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
 from sklearn_psp._indexes import ExactIndex, Index
-from sklearn_psp._indexes._pynndescent import PyNNDescentIndex, expand_copies, group_copies
+from sklearn_psp._indexes._copies import expand_copies, group_copies
+from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
 from sklearn_psp.utils._arrays import unit_rows
 
 
@@ -187,6 +188,6 @@ def test_copies_are_grouped_and_expanded():
     assert groups == {0: [0, 2, 5], 1: [1, 4], 3: [3]}
     assert group_copies(vectors[:2]) == (None, None)
     found = np.array([[distinct.tolist().index(0), distinct.tolist().index(1)]])
-    rows, columns = expand_copies(found, starts, members, 2)
+    rows, columns = expand_copies(found, (starts, members), 2)
     assert_array_equal(rows, [0, 0])
     assert_array_equal(columns, [0, 2])

@@ -11,17 +11,17 @@ X = np.eye(8, dtype=np.float32)
 def test_auto_is_exact_up_to_the_size_the_docstring_names():
     from sklearn_psp import NearestImageRetriever
 
-    assert choose_algorithm("auto", EXACT_UP_TO) == "exact"
-    assert choose_algorithm("auto", EXACT_UP_TO + 1) == "pynndescent"
-    assert choose_algorithm("pynndescent", 5) == "pynndescent"
-    assert choose_algorithm("exact", 10**9) == "exact"
-    assert f"{EXACT_UP_TO:,} pictures" in NearestImageRetriever.__doc__
+    assert choose_algorithm("auto", EXACT_UP_TO // 512, 512) == "exact"
+    assert choose_algorithm("auto", EXACT_UP_TO // 512 + 1, 512) == "pynndescent"
+    assert choose_algorithm("pynndescent", 5, 512) == "pynndescent"
+    assert choose_algorithm("exact", 10**9, 512) == "exact"
+    assert f"{EXACT_UP_TO // 512:,} pictures of 512 features" in NearestImageRetriever.__doc__
 
 
 def test_auto_takes_the_parameters_of_either_engine():
-    algorithm, index, exact = build_index(X, metric="cosine", engine_params={"epsilon": 0.3, "working_memory": 2})
+    algorithm, index = build_index(X, metric="cosine", engine_params={"epsilon": 0.3, "working_memory": 2})
     assert algorithm == "exact"
-    assert index is exact
+    assert index.graph is None
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,7 @@ def test_pickle_clone_and_unfitted(data):
         with pytest.raises(NotFittedError):
             getattr(fresh, verb)()
     assert "NearestImageRetriever" in estimator_html_repr(gallery)
-    public = {name for name in vars(gallery) if name.endswith("_") and not name.startswith("_")}
+    public = {name for name in dir(gallery) if name.endswith("_") and not name.startswith("_")}
     assert public == {
         "algorithm_",
         "classes_",
@@ -331,7 +331,10 @@ def test_pickle_clone_and_unfitted(data):
         "metadata_",
         "n_features_in_",
         "n_samples_fit_",
+        "recall_",
+        "recall_sample_size_",
         "skipped_",
+        "sources_",
     }
 
 

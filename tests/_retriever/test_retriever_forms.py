@@ -80,7 +80,7 @@ def test_a_featurizer_of_its_own_gives_the_results_of_the_pipeline(form):
     pd.testing.assert_frame_equal(retrieve(gallery, queries), retrieve(pipeline, queries))
     assert_array_equal(gallery.predict(queries), pipeline.predict(queries))
     assert gallery.score(queries, y[50:60]) == pipeline.score(queries, y[50:60])
-    assert list(gallery._sources) == PATHS
+    assert list(gallery.sources_) == PATHS
 
 
 def test_ids_are_the_index_of_a_series_of_pictures():
@@ -120,7 +120,7 @@ def test_switching_the_form_forgets_the_other():
 
 def test_what_a_featurizer_gives_is_checked():
     wild = FunctionTransformer(lambda X: X[:, : max(1, len(X) - 1)])
-    with pytest.raises(ValueError, match="featurizer_ gave queries of 2 features, but the gallery has 8"):
+    with pytest.raises(ValueError, match="featurizer_ gave rows of 2 features, but the gallery has 8"):
         NearestImageRetriever(2, featurizer=wild).fit(X[:9, 20:40]).kneighbors(X[:3, 20:40])
     with pytest.raises(TypeError, match="What featurizer_ gives is a sparse"):
         NearestImageRetriever(featurizer=FunctionTransformer(csr_array)).fit(X)

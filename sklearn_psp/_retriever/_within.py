@@ -1,0 +1,112 @@
+"""Everything within a radius: neighbours, and groups of near-duplicates."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_psp._retriever._duplicates import duplicate_pairs, group_pairs
+from sklearn_psp._retriever._results import picture_table
+
+__all__ = ["WithinMixin"]
+
+# Of pairs made by flipping, cropping, rotating and re-compressing, described with the default featurizer: PLACEHOLDER
+DUPLICATE_RADIUS = 0.1
+
+
+class WithinMixin:
+    """The verbs of `NearestImageRetriever` that take a radius."""
+
+    def radius_neighbors(self, X=None, radius=None, return_distance=True):
+        """Find all pictures within a radius of each query, exactly, whatever the engine.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), or pictures, default=None
+            The queries. None: each picture of the gallery in turn, which is then not among its own results.
+        radius : float, default=None
+            Largest distance, inclusive, in the metric; None takes the parameter of the constructor.
+        return_distance : bool, default=True
+            Whether to return distances.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries,), object
+            For each query an array of distances, float32, ascending. Only if `return_distance`.
+        positions : ndarray of shape (n_queries,), object
+            For each query an array of positions in `ids_`, intp. Empty for a query that is skipped.
+        """
+        check_is_fitted(self)
+        radius = _check_radius(radius, self.radius)
+        gallery = self._gallery
+        rows = self._queries(X, gallery)
+        counts, distances, vectors = gallery.index.query_radius(rows.vectors, radius)
+        if X is None:
+            itself = np.arange(len(rows.vectors)) if gallery.vectors is None else gallery.vectors
+            query = np.repeat(np.arange(len(counts)), counts)
+            others = vectors != itself[query]
+            counts = np.bincount(query[others], minlength=len(counts))
+            distances, vectors = distances[others], vectors[others]
+        per_row = np.zeros(rows.n_rows, dtype=np.intp)
+        per_row[slice(None) if rows.kept is None else rows.kept] = counts
+        ends = np.cumsum(per_row)[:-1]
+        positions = _ragged(gallery.positions_at(vectors), ends, rows.n_rows)
+        return (_ragged(distances, ends, rows.n_rows), positions) if return_distance else positions
+
+    def find_duplicates(self, radius=None, *, chains=False):
+        """Find groups of near-duplicates in the gallery.
+
+        Pictures within a radius of each other can form chains: a is near b, b near c, and so on to a picture that has
+        nothing to do with a. `chains=False` avoids this: each group has one picture that all others of it lie within
+        the radius of: the one with most pictures within its radius, as in star clustering (Aslam et al. 2004), and the
+        one to keep. `chains=True` puts together whatever is connected.
+
+        With the engine "pynndescent" pairs are looked for along the graph, which may miss a few.
+
+        Parameters
+        ----------
+        radius : float, default=None
+            Largest distance, inclusive, in the metric. None: 0.1 for "cosine", which suits descriptors of the default
+            `PSPNetFeaturizer`; has to be given for "euclidean".
+        chains : bool, default=False
+            Whether groups may be chains.
+
+        Returns
+        -------
+        groups : DataFrame
+            One row a picture that has a near-duplicate: `group` (from 0, the largest first), `id`, `distance` (to the
+            first of its group), `label` if there are labels, and the columns of the metadata. The first of each group
+            is at a distance of 0.
+
+        References
+        ----------
+        J. A. Aslam, E. Pelekhov and D. Rus, "The star clustering algorithm for static and dynamic information
+        organization", Journal of Graph Algorithms and Applications 8 (1), 2004.
+        """
+        check_is_fitted(self)
+        gallery = self._gallery
+        metric = gallery.index.metric
+        if radius is None and metric != "cosine":
+            raise ValueError(
+                f"find_duplicates needs a radius for metric={metric!r}: only cosine distances have a default"
+            )
+        radius = _check_radius(radius, DUPLICATE_RADIUS)
+        pairs = duplicate_pairs(gallery.index, radius)
+        groups, vectors, distances = group_pairs(gallery.index.vectors, *pairs, metric=metric, chains=chains)
+        return picture_table({"group": groups}, distances, gallery.positions_at(vectors), gallery)
+
+
+def _check_radius(radius, default):
+    if radius is None:
+        return float(default)
+    if isinstance(radius, bool) or not isinstance(radius, Real) or not 0 <= radius < float("inf"):
+        raise ValueError(f"radius must be a number >= 0; got {radius!r}")
+    return float(radius)
+
+
+def _ragged(values, ends, n_rows):
+    out = np.empty(n_rows, dtype=object)
+    out[:] = np.split(values, ends)
+    return out
