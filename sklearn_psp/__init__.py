@@ -10,7 +10,9 @@ __version__ = "0.1.0.dev0"
 _WHERE = {
     "NearestImageRetriever": "sklearn_psp._retriever",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",
+    "load": "sklearn_psp._persistence",
     "retrieve": "sklearn_psp._retriever",
+    "save": "sklearn_psp._persistence",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_psp._persistence._arrays import is_saving
+from sklearn_psp._persistence._featurizer_state import pack_featurizer, unpack_featurizer
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, WeightsError
 from sklearn_psp.utils._arrays import RowBlocks, unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
@@ -383,14 +385,14 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             # Drawn once and kept, so that a pickle finds the same random network again.
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         image_size = check_image_size(self.image_size)
-        self._request = _nets.BackboneRequest(
-            backbone=self.backbone,
-            weights=None if self.weights is None else os.fspath(self.weights),
-            output_stride=self.output_stride,
-            image_size=image_size,
-            seed=seed,
-        )
-        backbone = _nets.load_backbone(self._request, refresh=True)
+        self._request = {
+            "backbone": self.backbone,
+            "weights": None if self.weights is None else os.fspath(self.weights),
+            "output_stride": self.output_stride,
+            "image_size": image_size,
+            "seed": seed,
+        }
+        backbone = _nets.load_backbone(_nets.BackboneRequest(**self._request), refresh=True)
         self.backbone_info_ = backbone.info()
         if isinstance(self.scales, str):
             self.scales_ = (1.0,) if backbone.fixed_size else _AUTO_SCALES
@@ -411,7 +413,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     def _runner(self):
         from sklearn_psp import _nets
 
-        backbone = _nets.load_backbone(self._request)
+        backbone = _nets.load_backbone(_nets.BackboneRequest(**self._request))
         if backbone.sha256 != self.backbone_info_["sha256"]:
             raise WeightsError(
                 f"backbone={self.backbone_info_['name']!r} was fitted with weights of sha256 "
@@ -437,7 +439,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
     def _sizes(self):
         """Return (height, width) of every scale, the largest first: the others are made from it."""
-        sizes = {scaled_size(self._request.image_size, scale) for scale in self.scales_}
+        sizes = {scaled_size(self._request["image_size"], scale) for scale in self.scales_}
         return sorted(sizes, reverse=True)
 
     def _compute(self, X, method):
@@ -501,8 +503,12 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             return self._normalized(features)
         return self._normalized(self._normalized(features) - self.center_)
 
+    def __getstate__(self):
+        state = super().__getstate__()
+        return pack_featurizer(state, _read_weights) if is_saving() else state
+
     def __setstate__(self, state):
-        super().__setstate__(state)
+        super().__setstate__(unpack_featurizer(state, _make_module))
         if self.__dict__.get("device_", "cpu") == "cpu" or self.device != "auto":
             return
         # Fitted on a GPU and loaded where there may be none: "auto" is resolved anew, the precision stays.
@@ -516,3 +522,16 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _read_weights(request, sha256):
+    from sklearn_psp import _nets
+
+    fields = {"output_stride": None, "image_size": (0, 0), **request}
+    return _nets.pack_weights(_nets.BackboneRequest(**fields), sha256)
+
+
+def _make_module(module, tensors):
+    from sklearn_psp import _nets
+
+    return _nets.module_with(module, tensors)

@@ -11,8 +11,10 @@ from numpydoc.validate import validate
 _MODULES = (
     "sklearn_psp",
     "sklearn_psp.datasets",
+    "sklearn_psp.displays",
     "sklearn_psp.exceptions",
     "sklearn_psp.metrics",
+    "sklearn_psp.reranking",
     "sklearn_psp.utils.estimator_checks",
 )
 _CONFIG = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp._cli._files import display_name
-from sklearn_psp._cli._page import Answer, Page, Question, write_page
+from sklearn_psp._cli._page import Page, write_page
 from sklearn_psp._cli._report import print_results
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.datasets import load_photographs, make_distorted_copies
+from sklearn_psp.displays import ShownQuery, ShownResult
 from sklearn_psp.metrics import average_precision, mean_average_precision, recall_at_k, relevance_from_labels
 
 __all__ = ["Outcome", "compare", "demo"]
@@ -134,7 +135,7 @@ def demo(args: argparse.Namespace) -> int:
             title="Photographs found by distorted copies",
             introduction=f"{summary}: crops, flips, rotations and re-compressed copies. Each query stands beside the "
             "nearest photographs with their cosine distances; a tick marks the photograph that it was made from.",
-            questions=_questions(found, photographs, copies),
+            queries=_shown_queries(found, photographs, copies),
             tables=[("All queries", scores), ("Mean average precision by kind of copy", by_kind)],
             credits=list(zip(photographs.titles, photographs.credits, strict=True)),
         )
@@ -154,15 +155,22 @@ def _caption(photographs, copies, query: int) -> str:
     return f"{photographs.titles[copies.target[query]]}, {copies.kind[query]}"
 
 
-def _questions(found: pd.DataFrame, photographs, copies) -> list[Question]:
+def _shown_queries(found: pd.DataFrame, photographs, copies) -> list[ShownQuery]:
     return [
-        Question(
-            picture=copies.images[query],
-            caption=_caption(photographs, copies, query),
-            answers=[
-                Answer(photographs.filenames[row.id], row.name, row.distance, bool(row.label == copies.target[query]))
+        ShownQuery(
+            copies.images[query],
+            _caption(photographs, copies, query),
+            [
+                ShownResult(
+                    photographs.filenames[row.id],
+                    row.name,
+                    row.distance,
+                    row.label,
+                    bool(row.label == copies.target[query]),
+                )
                 for row in results.itertuples(index=False)
             ],
+            copies.target[query],
         )
         for query, results in found.groupby("query")
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,55 +15,11 @@ import pandas as pd
 from PIL import Image
 
 from sklearn_psp._cli._template import PAGE, STYLE
-from sklearn_psp._images import read_picture
-from sklearn_psp.exceptions import ImageReadError
+from sklearn_psp.displays import ShownQuery, ShownResult
+from sklearn_psp.displays._pictures import thumbnail
 from sklearn_psp.utils._progress import progress
 
-__all__ = ["Answer", "Page", "Question", "page_html", "write_page"]
-
-# Pixels of the longer side; pictures are shown at no more than half of it, for sharp screens.
-_THUMBNAIL = 256
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One of the nearest pictures.
-
-    Parameters
-    ----------
-    picture : str or bytes
-        Path or content of the picture.
-    caption : str
-        Its name.
-    distance : float
-        Its distance to the query.
-    right : bool or None, default=None
-        Whether it is what was looked for, where that is known.
-    """
-
-    picture: str | bytes
-    caption: str
-    distance: float
-    right: bool | None = None
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query with its nearest pictures.
-
-    Parameters
-    ----------
-    picture : str or bytes
-        Path or content of the picture.
-    caption : str
-        Its name.
-    answers : sequence of Answer
-        Nearest first.
-    """
-
-    picture: str | bytes
-    caption: str
-    answers: Sequence[Answer]
+__all__ = ["Page", "page_html", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -75,8 +32,8 @@ class Page:
         Heading.
     introduction : str
         A paragraph.
-    questions : sequence of Question
-        The queries.
+    queries : sequence of ShownQuery
+        Each query with its nearest pictures; captions and ids are what people read.
     tables : sequence of (str, DataFrame)
         Tables with their headings.
     unreadable : sequence of (str, str)
@@ -87,7 +44,7 @@ class Page:
 
     title: str
     introduction: str
-    questions: Sequence[Question]
+    queries: Sequence[ShownQuery]
     tables: Sequence[tuple[str, pd.DataFrame]] = ()
     unreadable: Sequence[tuple[str, str]] = ()
     credits: Sequence[tuple[str, str]] = field(default=())
@@ -130,19 +87,19 @@ def page_html(page: Page, *, verbose: bool = False) -> str:
     str
         HTML that loads nothing from elsewhere; every picture is in it once, as a small JPEG.
     """
-    pictures = list(dict.fromkeys(p for q in page.questions for p in (q.picture, *(a.picture for a in q.answers))))
-    names = {picture: f"p{i}" for i, picture in enumerate(pictures)}
+    pictures = {_key(shown): shown.picture for query in page.queries for shown in (query, *query.results)}
+    names = {key: f"p{i}" for i, key in enumerate(pictures)}
     with progress(len(pictures), "drawing the page", "picture", verbose) as bar:
-        rules = [_picture_rule(names[picture], picture, bar.update) for picture in pictures]
-    marked = any(answer.right is not None for question in page.questions for answer in question.answers)
+        rules = [_picture_rule(names[key], picture, bar.update) for key, picture in pictures.items()]
+    marked = any(result.right is not None for query in page.queries for result in query.results)
     return PAGE.substitute(
         title=escape(page.title),
         style=STYLE + "\n".join(rules),
         introduction=escape(page.introduction),
         tables="".join(_table(heading, table) for heading, table in page.tables),
         filter=_FILTER if marked else "",
-        questions="".join(_question(question, names) for question in page.questions),
-        results=_csv_link(page.questions),
+        questions="".join(_question(query, names) for query in page.queries),
+        results=_csv_link(page.queries),
         unreadable=_list("Files that could not be read", page.unreadable),
         credits=_list("Photographs", page.credits),
     )
@@ -153,52 +110,50 @@ _FILTER = (
 )
 
 
-def _picture_rule(name: str, picture: str | bytes, done: Callable[[int], object]) -> str:
+def _key(shown: ShownQuery | ShownResult) -> object:
+    """What makes two pictures one: the path or the content; for anything else that it is the same object."""
+    picture = shown.picture
+    return picture if isinstance(picture, str | bytes | os.PathLike) else id(picture)
+
+
+def _picture_rule(name: str, picture: object, done: Callable[[int], object]) -> str:
     """CSS that shows a picture: one that answers many queries is embedded only once, and no script is needed."""
-    content = _thumbnail(picture)
+    small = thumbnail(picture)
     done(1)
-    if content is None:
+    if small is None:  # gone since it was described
         return ""
-    data = base64.b64encode(content).decode("ascii")
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "JPEG", quality=82, optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f".{name}{{background-image:url(data:image/jpeg;base64,{data})}}"
 
 
-def _thumbnail(picture: str | bytes) -> bytes | None:
-    try:
-        image = Image.fromarray(read_picture(picture))
-    except ImageReadError:  # gone since it was described
-        return None
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82, optimize=True)
-    return buffer.getvalue()
-
-
-def _question(question: Question, names: dict) -> str:
-    right = [answer.right for answer in question.answers]
+def _question(query: ShownQuery, names: dict) -> str:
+    right = [result.right for result in query.results]
     kind = "wrong-first" if right[:1] == [False] else ""
-    answers = "".join(_answer(answer, names) for answer in question.answers)
+    results = "".join(_answer(result, names) for result in query.results)
     return (
-        f'<section class="question {kind}"><figure class="query">{_picture(question, names)}'
-        f"<figcaption>{_breakable(question.caption)}</figcaption></figure><ol>{answers}</ol></section>\n"
+        f'<section class="question {kind}"><figure class="query">{_picture(query, query.caption, names)}'
+        f"<figcaption>{_breakable(query.caption)}</figcaption></figure><ol>{results}</ol></section>\n"
     )
 
 
-def _answer(answer: Answer, names: dict) -> str:
+def _answer(result: ShownResult, names: dict) -> str:
     mark = {
         None: "",
         True: '<span class="mark right" role="img" aria-label="right">✓</span>',
         False: '<span class="mark wrong" role="img" aria-label="wrong">✗</span>',
-    }[answer.right]
+    }[result.right]
+    name = str(result.id)
     return (
-        f'<li><figure>{_picture(answer, names)}{mark}<figcaption><span class="distance" title="cosine distance">'
-        f"{answer.distance:.3f}</span>{_breakable(answer.caption)}</figcaption></figure></li>"
+        f'<li><figure>{_picture(result, name, names)}{mark}<figcaption><span class="distance" title="cosine distance">'
+        f"{result.distance:.3f}</span>{_breakable(name)}</figcaption></figure></li>"
     )
 
 
-def _picture(shown: Question | Answer, names: dict) -> str:
-    label = escape(shown.caption)
-    return f'<div class="picture {names[shown.picture]}" role="img" aria-label="{label}" title="{label}"></div>'
+def _picture(shown: ShownQuery | ShownResult, name: str, names: dict) -> str:
+    label = escape(name)
+    return f'<div class="picture {names[_key(shown)]}" role="img" aria-label="{label}" title="{label}"></div>'
 
 
 def _breakable(name: str) -> str:
@@ -212,11 +167,11 @@ def _table(heading: str, table: pd.DataFrame) -> str:
     return f'<div class="table"><h2>{escape(heading)}</h2>{html}</div>'
 
 
-def _csv_link(questions: Sequence[Question]) -> str:
+def _csv_link(queries: Sequence[ShownQuery]) -> str:
     rows = [
-        (question.caption, rank, answer.caption, answer.distance)
-        for question in questions
-        for rank, answer in enumerate(question.answers, 1)
+        (query.caption, rank, result.id, result.distance)
+        for query in queries
+        for rank, result in enumerate(query.results, 1)
     ]
     csv = pd.DataFrame(rows, columns=["query", "rank", "picture", "distance"]).to_csv(index=False)
     data = base64.b64encode(csv.encode()).decode("ascii")

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp._cli._files import display_name, find_gallery, find_queries
-from sklearn_psp._cli._page import Answer, Page, Question, write_page
+from sklearn_psp._cli._page import Page, write_page
 from sklearn_psp._cli._report import print_results, print_unreadable
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._images import read_picture
 from sklearn_psp._retriever import NearestImageRetriever
+from sklearn_psp.displays import ShownQuery, ShownResult
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
 
 __all__ = ["search"]
@@ -75,7 +76,7 @@ def search(args: argparse.Namespace) -> int:
         page = Page(
             title="Nearest pictures",
             introduction=f"{summary}, in {', '.join(display_name(folder) for folder in folders)}.",
-            questions=_questions(found, queries, gallery),
+            queries=_shown_queries(found, queries, gallery),
             unreadable=[(display_name(row.source), row.reason) for row in unreadable.itertuples()],
         )
         print(f"Page written to {display_name(write_page(page, args.output, verbose=not args.quiet))}")
@@ -115,12 +116,12 @@ def _without_own(
     return found[found["rank"] <= n_neighbors].reset_index(drop=True)
 
 
-def _questions(found: pd.DataFrame, queries: Sequence[Path], gallery: Sequence[Path]) -> list[Question]:
+def _shown_queries(found: pd.DataFrame, queries: Sequence[Path], gallery: Sequence[Path]) -> list[ShownQuery]:
     return [
-        Question(
-            picture=str(queries[query]),
-            caption=display_name(queries[query]),
-            answers=[Answer(str(gallery[row.id]), row.name, row.distance) for row in results.itertuples(index=False)],
+        ShownQuery(
+            str(queries[query]),
+            display_name(queries[query]),
+            [ShownResult(str(gallery[row.id]), row.name, row.distance) for row in results.itertuples(index=False)],
         )
         for query, results in found.groupby("query")
     ]

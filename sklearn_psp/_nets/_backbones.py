@@ -6,9 +6,10 @@ import copy
 import difflib
 import threading
 from collections import OrderedDict
-from dataclasses import astuple, replace
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import timm
 import torch
 from torch import nn
@@ -18,15 +19,15 @@ from sklearn_psp._nets._packaged import build_packaged
 from sklearn_psp._nets._specs import PACKAGED, Backbone, BackboneRequest, BackboneSpec
 from sklearn_psp._nets._timm import build_timm, wrap_timm
 from sklearn_psp._nets._torchvision import build_torchvision, torchvision_names
-from sklearn_psp._nets._weights import load_into, read_state_dict, state_sha256
+from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
-__all__ = ["backbone_names", "load_backbone"]
+__all__ = ["backbone_names", "load_backbone", "module_with", "pack_weights"]
 
 # A grid search over backbones alternates between a few; more would pile up in memory.
 _MAX_LOADED = 4
 _LOADED: OrderedDict[BackboneRequest, Backbone] = OrderedDict()
-_OWN: WeakKeyDictionary[nn.Module, dict[tuple, Backbone]] = WeakKeyDictionary()
+_OWN: WeakKeyDictionary[nn.Module, dict[BackboneRequest, Backbone]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
@@ -71,8 +72,67 @@ def load_backbone(request: BackboneRequest, *, refresh: bool = False) -> Backbon
         return _LOADED[request]
 
 
+def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
+    """Return the weights of a module of the user's own, or of a path, for a file.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+        What was asked for.
+    sha256 : str or None
+        Hash the weights had at fit; None before fit, when the module's own are taken.
+
+    Returns
+    -------
+    ndarray of shape (n_bytes,), uint8
+        The tensors, as `pack_tensors` writes them.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are not those of the fit any more.
+    """
+    own = isinstance(request.backbone, nn.Module)
+    if own and sha256 is None:
+        return pack_tensors(request.backbone.state_dict())
+    if not own:
+        return pack_tensors(read_state_dict(request.weights, sha256=sha256)[0])
+    backbone = load_backbone(request)
+    if backbone.sha256 != sha256:
+        raise WeightsError(
+            f"backbone={backbone.spec.name!r} was fitted with weights of sha256 {sha256}, but those here have "
+            f"{backbone.sha256}: fit again, then save"
+        )
+    return pack_tensors(backbone.module.network.state_dict())
+
+
+def module_with(module: nn.Module, tensors: np.ndarray) -> nn.Module:
+    """Copy a module and give the copy the weights of a file, every one of them.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The architecture.
+    tensors : ndarray of shape (n_bytes,), uint8
+        What `pack_weights` returned.
+
+    Returns
+    -------
+    torch.nn.Module
+        The copy.
+
+    Raises
+    ------
+    WeightsError
+        If names or shapes do not fit.
+    """
+    module = copy.deepcopy(module)
+    load_into(module, unpack_tensors(tensors), name=type(module).__name__, origin="of the file")
+    return module
+
+
 def _load_own(request, refresh):
-    key = astuple(replace(request, backbone="own"))
+    key = replace(request, backbone="own")
     with _LOCK:
         copies = _OWN.setdefault(request.backbone, {})
         if refresh or key not in copies:

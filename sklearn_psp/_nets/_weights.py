@@ -6,11 +6,21 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from sklearn_psp._persistence._weights import SavedWeights
 from sklearn_psp.exceptions import WeightsError
 
-__all__ = ["file_sha256", "load_into", "packaged_file", "read_state_dict", "state_sha256"]
+__all__ = [
+    "file_sha256",
+    "load_into",
+    "pack_tensors",
+    "packaged_file",
+    "read_state_dict",
+    "state_sha256",
+    "unpack_tensors",
+]
 
 # Trainers wrap the tensors in one of these keys (Lightning and most scripts; timm's checkpoints; DINO and MAE).
 _WRAPPERS = ("state_dict", "model", "teacher")
@@ -49,13 +59,16 @@ def packaged_file(package: str, file: str) -> Path:
     return Path(found.submodule_search_locations[0]) / file
 
 
-def read_state_dict(path: str | Path, *, sha256: str | None = None) -> tuple[dict[str, torch.Tensor], str]:
+def read_state_dict(
+    path: str | Path | SavedWeights, *, sha256: str | None = None
+) -> tuple[dict[str, torch.Tensor], str]:
     """Read a safetensors or torch file into a flat dict of tensors.
 
     Parameters
     ----------
-    path : str or pathlib.Path
-        A `.safetensors` file, or a file written by `torch.save(module.state_dict())`, read with `weights_only=True`.
+    path : str, pathlib.Path or SavedWeights
+        A `.safetensors` file, or a file written by `torch.save(module.state_dict())`, read with `weights_only=True`;
+        or what was read from one of them earlier and came out of a saved estimator.
     sha256 : str or None, default=None
         Expected hash of the file.
 
@@ -71,6 +84,9 @@ def read_state_dict(path: str | Path, *, sha256: str | None = None) -> tuple[dic
     WeightsError
         If the file is absent, has another hash, or does not hold tensors only.
     """
+    if isinstance(path, SavedWeights):
+        path.check()
+        return unpack_tensors(path.tensors), path.sha256
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"weights={str(path)!r} is not a file")
@@ -100,6 +116,22 @@ def _read(path):
 
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def pack_tensors(state: dict[str, torch.Tensor]) -> np.ndarray:
+    """Turn tensors into the bytes of a safetensors file, shape (n_bytes,), uint8."""
+    from safetensors.torch import save
+
+    # Tensors that share memory are written one by one: safetensors refuses them together.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return np.frombuffer(save(state), dtype=np.uint8)
+
+
+def unpack_tensors(tensors: np.ndarray) -> dict[str, torch.Tensor]:
+    """Turn what `pack_tensors` returned into tensors, ordered by name."""
+    from safetensors.torch import load
+
+    return load(tensors.tobytes())
 
 
 def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], *, name: str, origin: str) -> None:

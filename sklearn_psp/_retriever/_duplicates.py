@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -104,13 +106,19 @@ def _components(graph):
 
 
 def _stars(graph):
-    """First of the star of each vertex: vertices with most neighbours take those that are still free."""
-    n = graph.shape[0]
-    centre = np.full(n, -1, dtype=np.intp)
-    for vertex in np.lexsort((np.arange(n), -np.diff(graph.indptr))).tolist():
+    """First of the star of each vertex: again and again the one with most neighbours that are still free takes them."""
+    centre = np.full(graph.shape[0], -1, dtype=np.intp)
+    waiting = [(-degree, vertex) for vertex, degree in enumerate(np.diff(graph.indptr).tolist())]
+    heapq.heapify(waiting)
+    while waiting:
+        degree, vertex = heapq.heappop(waiting)
         if centre[vertex] >= 0:
             continue
         neighbors = graph.indices[graph.indptr[vertex] : graph.indptr[vertex + 1]]
+        free = neighbors[centre[neighbors] < 0]
+        if len(free) < -degree:  # some have been taken since
+            heapq.heappush(waiting, (-len(free), vertex))
+            continue
         centre[vertex] = vertex
-        centre[neighbors[centre[neighbors] < 0]] = vertex
+        centre[free] = vertex
     return centre

@@ -108,7 +108,7 @@ class SearchMixin:
             )
         reranker = self._reranker(gallery)
         if reranker is not None and k:
-            distances, vectors = reranker.rerank(rows.vectors, k, index=view, own=own_vectors)
+            distances, vectors = _rerank(reranker, rows.vectors, k, view, own_vectors, subset)
         elif own:
             distances, vectors = view.query(rows.vectors, min(k + 1, view.n_samples))
             distances, vectors = drop_self(distances, vectors, own_vectors, k)
@@ -181,6 +181,19 @@ class _ExactView:
 
     def query(self, Q, k):
         return self._index.exact.query(Q, k, self._index.subset())
+
+
+def _rerank(reranker, Q, k, view, own_vectors, subset):
+    """Re-rank; queries that are among what can be found have one result less where all of it is asked for."""
+    if own_vectors is None or k < view.n_samples:
+        return reranker.rerank(Q, k, index=view, own=own_vectors)
+    distances, vectors = np.full((len(Q), k), np.nan, dtype=np.float32), np.full((len(Q), k), -1, dtype=np.intp)
+    inside = subset.mask[own_vectors]
+    for rows, n in ((np.flatnonzero(~inside), k), (np.flatnonzero(inside), k - 1)):
+        if len(rows) and n:
+            found = reranker.rerank(Q[rows], n, index=view, own=own_vectors[rows])
+            distances[rows, :n], vectors[rows, :n] = found
+    return distances, vectors
 
 
 def _own_vectors(gallery):

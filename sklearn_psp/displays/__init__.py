@@ -1,0 +1,6 @@
+"""Results drawn as pictures. matplotlib is imported when something is drawn, not before."""
+
+from sklearn_psp.displays._data import ShownQuery, ShownResult
+from sklearn_psp.displays._retrieval import RetrievalDisplay
+
+__all__ = ["RetrievalDisplay", "ShownQuery", "ShownResult"]

@@ -1,0 +1,419 @@
+"""RetrievalDisplay: queries beside the pictures found for them."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_psp._retriever import NearestImageRetriever, retrieve
+from sklearn_psp.displays._assemble import choose, hits, in_order, shown_queries, worst
+from sklearn_psp.displays._draw import draw_queries
+from sklearn_psp.displays._pictures import PictureLookup
+from sklearn_psp.exceptions import ImageInputError
+from sklearn_psp.metrics._relevance import as_label_array
+from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._pipeline import split_search
+
+__all__ = ["RetrievalDisplay"]
+
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+_SELECTION = {
+    "n_queries": [_AT_LEAST_ONE],
+    "select": [StrOptions({"first", "random", "worst"})],
+    "random_state": ["random_state"],
+}
+
+
+class RetrievalDisplay:
+    """Queries beside the pictures found for them, one row a query.
+
+    It is recommended to make one with `from_estimator` or `from_results`, which also draw it.
+
+    Parameters
+    ----------
+    queries : sequence of ShownQuery
+        What is shown, from top to bottom.
+
+    Attributes
+    ----------
+    queries : tuple of ShownQuery
+        What is shown, from top to bottom; pictures have at most 256 pixels a side.
+    ax_ : ndarray of shape (n_queries, 1 + n_results), object
+        The axes: the query, then its results by rank. Only once drawn.
+    figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
+        What holds the axes. Only once drawn.
+
+    See Also
+    --------
+    retrieve : The results as a table.
+
+    Notes
+    -----
+    A result has the frame and the mark of a right one (green, a tick) or a wrong one (red, a cross) where both its
+    label and that of the query are known, else neither. A picture that cannot be shown is an empty box with its id.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_psp import NearestImageRetriever
+    >>> from sklearn_psp.displays import RetrievalDisplay
+    >>> descriptors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> pictures = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    >>> search = NearestImageRetriever().fit(descriptors, ["cat", "dog", "dog"], ids=["a", "b", "c"])
+    >>> display = RetrievalDisplay.from_estimator(search, gallery_images=pictures, n_neighbors=2)
+    >>> display.queries[1].caption, display.queries[1].results[0].id, display.queries[1].results[0].right
+    ('b', 'c', True)
+    >>> display.ax_.shape
+    (3, 3)
+    """
+
+    def __init__(self, queries):
+        self.queries = tuple(queries)
+
+    @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
+    def plot(self, *, figure=None, cell_size=1.4):
+        """Draw the queries and what was found.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
+            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+        cell_size : float, default=1.4, inches
+            Side of a picture's box in a new figure.
+
+        Returns
+        -------
+        self : RetrievalDisplay
+            With `ax_` and `figure_`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        self.figure_, self.ax_ = draw_queries(self.queries, figure, cell_size)
+        return self
+
+    @classmethod
+    @validate_params(
+        {"n_neighbors": [_AT_LEAST_ONE], **_SELECTION},
+        prefer_skip_nested_validation=True,
+    )
+    def from_estimator(
+        cls,
+        estimator,
+        X=None,
+        y=None,
+        *,
+        n_neighbors=5,
+        n_queries=5,
+        select="first",
+        where=None,
+        query_images=None,
+        gallery_images=None,
+        random_state=None,
+        figure=None,
+    ):
+        """Search, and draw what was found.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted `NearestImageRetriever` (with or without featurizer), a `Pipeline` that ends in one, or a fitted
+            search over parameters, such as `GridSearchCV`, of either.
+        X : array-like, default=None
+            The queries, in the form the first step takes. None: the pictures of the gallery themselves, each of which
+            is not among its own results; all of them are searched for, whatever `n_queries` is.
+        y : array-like of shape (n_queries,), default=None
+            True labels of the queries. None marks nothing as right or wrong, but for X=None takes the gallery's own.
+        n_neighbors : int, default=5
+            How many results of each query to show.
+        n_queries : int, default=5
+            How many queries to show.
+        select : {"first", "random", "worst"}, default="first"
+            Which queries to show, if there are more: the first, any, or those of the lowest average precision within
+            the results shown, worst first.
+        where : array-like, callable or None, default=None
+            Which pictures may be results, as for `NearestImageRetriever.retrieve`.
+        query_images : array-like or None, default=None
+            Pictures of the queries, in the order of X. None: X holds them.
+        gallery_images : array-like, mapping, Series or None, default=None
+            Pictures of the gallery: an array-like of them by position, or a mapping or Series that gives the picture of
+            each id. None: the retriever knows them (`sources_`), or the ids are paths.
+        random_state : int, RandomState instance or None, default=None
+            Seed of `select="random"`.
+        figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
+            What to draw into, as for `plot`.
+
+        Returns
+        -------
+        display : RetrievalDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImageInputError
+            If the pictures of the queries or of the gallery are not known.
+        TypeError
+            If the estimator does not end in a retriever.
+        ValueError
+            If y or the pictures do not fit X, or `select="worst"` has no labels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_psp import NearestImageRetriever
+        >>> from sklearn_psp.displays import RetrievalDisplay
+        >>> pictures = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+        >>> search = NearestImageRetriever().fit([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
+        >>> display = RetrievalDisplay.from_estimator(
+        ...     search, [[0.6, 0.8]], ["dog"], query_images=pictures[:1], gallery_images=pictures
+        ... )
+        >>> [result.right for result in display.queries[0].results]
+        [True, False]
+        """
+        retriever = _retriever_of(estimator)
+        sources = retriever.sources_ if gallery_images is None else gallery_images
+        gallery = PictureLookup(sources, retriever.ids_, parameter="gallery_images")
+        if X is None:
+            if query_images is not None:
+                raise ImageInputError("for X=None the gallery is searched for: pass its pictures as gallery_images=")
+            queries, names = gallery, retriever.ids_
+            y = retriever.labels_ if y is None else y
+        else:
+            queries = _query_lookup(X, query_images)
+            names = queries.names.to_numpy()
+        own_names = X.index if isinstance(X, pd.Series | pd.DataFrame) else names
+        labels = _check_labels(y, len(names), select)
+
+        places = np.arange(len(names))
+        if X is not None:
+            if select != "worst" and hasattr(X, "__getitem__"):
+                places = choose(len(names), n_queries, select, random_state)
+            X = _take(X, places, len(names))
+        results = in_order(retrieve(estimator, X, n_neighbors, where), n_neighbors)
+        query_of = pd.Index(names).get_indexer(results["query"]) if X is None else places[results["query"].to_numpy()]
+        right = hits(results, query_of, labels)
+        if select == "worst":
+            _need_marks(right)
+            chosen = worst(query_of, right, len(names), n_queries)
+        else:
+            chosen = places[choose(len(places), n_queries, select, random_state)]
+        shown = shown_queries(
+            results,
+            query_of,
+            right,
+            chosen,
+            labels,
+            lambda place: _caption(own_names[place], queries.source(names[place])),
+            lambda place: queries.small(names[place]),
+            gallery.small,
+        )
+        if X is not None and query_images is None:
+            _refuse_descriptors(shown, queries, chosen)
+        _refuse_unseen(shown, gallery, gallery_images)
+        return cls(shown).plot(figure=figure)
+
+    @classmethod
+    @validate_params({"n_neighbors": [_AT_LEAST_ONE, None], **_SELECTION}, prefer_skip_nested_validation=True)
+    def from_results(
+        cls,
+        results,
+        query_images=None,
+        gallery_images=None,
+        *,
+        y=None,
+        n_neighbors=None,
+        n_queries=5,
+        select="first",
+        random_state=None,
+        figure=None,
+    ):
+        """Draw what `retrieve` has found.
+
+        Parameters
+        ----------
+        results : DataFrame
+            As `retrieve` returns it, or some of its rows.
+        query_images : array-like, mapping, Series or None, default=None
+            Pictures of the queries: an array-like of them by number, or a mapping or Series by what the column `query`
+            holds. None: those of `gallery_images`, for a gallery that was searched for its own pictures.
+        gallery_images : array-like, mapping, Series or None, default=None
+            Pictures of the gallery: an array-like of them, if ids are positions, or a mapping or Series that gives the
+            picture of each id. None: the ids are paths.
+        y : array-like of shape (n_queries,), default=None
+            True labels, in the order of `query_images`. None marks nothing as right or wrong.
+        n_neighbors : int or None, default=None
+            How many results of each query to show; None shows all.
+        n_queries : int, default=5
+            How many queries to show.
+        select : {"first", "random", "worst"}, default="first"
+            Which queries of the table to show, if there are more: the first, any, or those of the lowest average
+            precision within the results shown, worst first.
+        random_state : int, RandomState instance or None, default=None
+            Seed of `select="random"`.
+        figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
+            What to draw into, as for `plot`.
+
+        Returns
+        -------
+        display : RetrievalDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImageInputError
+            If the pictures of the queries or of the gallery are not known.
+        TypeError
+            If `results` is no DataFrame.
+        ValueError
+            If `results` is empty or lacks a column, y does not fit, or `select="worst"` has no labels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_psp import NearestImageRetriever
+        >>> from sklearn_psp.displays import RetrievalDisplay
+        >>> pictures = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+        >>> search = NearestImageRetriever().fit([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
+        >>> display = RetrievalDisplay.from_results(search.retrieve([[0.6, 0.8]], 2), pictures[:1], pictures)
+        >>> [result.label for result in display.queries[0].results]
+        ['dog', 'cat']
+        """
+        results = in_order(results, n_neighbors)
+        if results.empty:
+            raise ValueError("results is empty: no query has a result to show")
+        gallery = PictureLookup(gallery_images, parameter="gallery_images")
+        queries = gallery if query_images is None else PictureLookup(query_images, parameter="query_images")
+        known = queries.names if len(queries.names) else pd.Index(results["query"].unique())
+        labels = _check_labels(y, len(known), select)
+
+        # In the order of the table as it was given: a user may have chosen and sorted its rows.
+        query_of, names = pd.factorize(results["query"])
+        names = names.tolist()
+        if labels is not None:
+            places = known.get_indexer(names)
+            labels = np.where(places >= 0, labels.astype(object)[places], None)
+        right = hits(results, query_of, labels)
+        if select == "worst":
+            _need_marks(right)
+            chosen = worst(query_of, right, len(names), n_queries)
+        else:
+            chosen = choose(len(names), n_queries, select, random_state)
+        shown = shown_queries(
+            results,
+            query_of,
+            right,
+            chosen,
+            labels,
+            lambda place: _caption(names[place], queries.source(names[place])),
+            lambda place: queries.small(names[place]),
+            gallery.small,
+        )
+        if all(queries.source(names[place]) is None for place in chosen):
+            raise ImageInputError(
+                f"query_images has a picture for none of the queries shown, such as {names[chosen[0]]!r}: pass a dict "
+                "or a Series that gives the picture of each value of the column query, or an array-like if these are "
+                "positions"
+            )
+        _refuse_unseen(shown, gallery, gallery_images)
+        return cls(shown).plot(figure=figure)
+
+
+def _retriever_of(estimator):
+    retriever, _ = split_search(estimator, None)
+    if not isinstance(retriever, NearestImageRetriever):
+        raise TypeError(
+            "estimator must be a NearestImageRetriever, a Pipeline that ends in one, or a fitted search over either; "
+            f"{type(estimator).__name__} ends in {type(retriever).__name__}"
+        )
+    check_is_fitted(retriever)
+    return retriever
+
+
+def _query_lookup(X, query_images):
+    """Pictures of the queries by place."""
+    images, parameter = (X, "X") if query_images is None else (query_images, "query_images")
+    if isinstance(images, pd.Series | pd.DataFrame):
+        images = images.reset_index(drop=True)
+    try:
+        queries = PictureLookup(images, parameter=parameter)
+    except ImageInputError as error:
+        if query_images is not None:
+            raise
+        raise ImageInputError(
+            f"X holds no pictures to show; pass those of the queries as query_images=, in the order of X. ({error})"
+        ) from error
+    if query_images is not None and hasattr(X, "__getitem__"):
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if len(queries.names) != n_rows:
+            raise ValueError(
+                f"query_images must hold one picture for each of the {n_rows} rows of X, got {len(queries.names)}"
+            )
+    return queries
+
+
+def _check_labels(y, n_queries, select):
+    if y is None:
+        if select == "worst":
+            raise ValueError("select='worst' needs the true labels of the queries: pass y=")
+        return None
+    labels = as_label_array(y)
+    if labels.shape != (n_queries,):
+        raise ValueError(f"y must hold one label for each of the {n_queries} queries; got the shape {labels.shape}")
+    return labels
+
+
+def _need_marks(right):
+    if not any(mark is not None for mark in right):
+        raise ValueError(
+            "select='worst' needs labels on both sides, but no query and result have one each: fit the gallery with y"
+        )
+
+
+def _caption(name, source):
+    """Name a query by its index; by its file where that says more than a number."""
+    is_path = isinstance(source, str | os.PathLike)
+    if is_path and (isinstance(name, Integral) or name == source):
+        return os.path.basename(source)
+    return f"query {name}" if isinstance(name, Integral) else str(name)
+
+
+def _take(X, places, n_rows):
+    """Some rows of X, numbered anew if it has an index."""
+    if isinstance(X, pd.Series | pd.DataFrame):
+        return X.iloc[places].reset_index(drop=True)
+    if len(places) == n_rows:
+        return X
+    return X[places] if hasattr(X, "shape") else [X[place] for place in places]
+
+
+def _refuse_descriptors(shown, queries, chosen):
+    """Say what is missing where X looked like pictures, such as a list of rows, but holds none."""
+    if any(query.picture is not None for query in shown):
+        return
+    if not any(isinstance(queries.source(place), str | bytes | os.PathLike) for place in chosen):
+        raise ImageInputError(
+            "X holds no pictures to show; pass those of the queries as query_images=, in the order of X"
+        )
+
+
+def _refuse_unseen(shown, gallery, gallery_images):
+    """Say what is missing where no result has a picture, not even one that cannot be read."""
+    ids = [result.id for query in shown for result in query.results]
+    if not ids or any(gallery.source(name) is not None for name in ids):
+        return
+    if gallery_images is None:
+        raise ImageInputError(
+            f"the pictures of the gallery are not known, and ids such as {ids[0]!r} are no paths of files: pass "
+            "gallery_images=, the pictures in the order of the gallery, or a dict or Series that gives the picture of "
+            "each id"
+        )
+    raise ImageInputError(
+        f"gallery_images has a picture for none of the ids shown, such as {ids[0]!r}: pass a dict or a Series that "
+        "gives the picture of each id, or an array-like by position"
+    )
