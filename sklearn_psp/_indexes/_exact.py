@@ -185,7 +185,7 @@ class ExactIndex:
             at = np.arange(self.n_samples) if subset is None else subset.positions
             rows, columns = np.repeat(np.arange(len(Q)), len(at)), np.tile(at, len(Q))
         distances = pair_distances(Q, rows, self.vectors, columns, self.metric)
-        within = distances <= radius
+        within = distances <= np.float64(radius)  # a Python number would be rounded to float32
         rows, keys = rows[within], distance_keys(distances[within], columns[within])
         order = np.lexsort((keys, rows))
         return np.bincount(rows, minlength=len(Q)), *keys_to_result(keys[order])

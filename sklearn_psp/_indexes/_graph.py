@@ -29,8 +29,8 @@ DEFAULT_LEAF_BUDGET = 16
 # numba's default threading layer ends the process when two threads run parallel code at once.
 _BUILDING = threading.Lock()
 # Of a prepared NNDescent: what is not an array, a number or a text is made again when it is restored.
-_TREE = ("hyperplanes", "offsets", "children", "indices", "leaf_size")
-_ARRAYS = ("_vertex_order", "_visited", "rng_state", "search_rng_state")
+_TREE = {"hyperplanes": np.float32, "offsets": np.float32, "children": np.int32, "indices": np.int32}
+_ARRAYS = {"_vertex_order": np.int32, "_visited": np.uint8, "rng_state": np.int64, "search_rng_state": np.int64}
 
 
 def library_version():
@@ -98,7 +98,7 @@ def graph_arrays(graph):
         "min_distance": float(graph._min_distance),
         "indptr": graph._search_graph.indptr,
         "indices": graph._search_graph.indices,
-        "trees": [dict(zip(_TREE, tree, strict=True)) for tree in graph.__getstate__()["_search_forest"]],
+        "trees": [_named(tree) for tree in graph.__getstate__()["_search_forest"]],
     }
 
 
@@ -120,17 +120,20 @@ def restore_graph(state, vectors):
     from pynndescent import NNDescent
 
     # Writable arrays in memory: for the read-only maps that joblib hands to its workers numba would compile anew.
-    order, *others = (np.array(state["arrays"][name]) for name in _ARRAYS)
+    arrays = {name: np.array(state["arrays"][name], dtype=dtype) for name, dtype in _ARRAYS.items()}
+    indptr, indices = (np.array(state[name], dtype=np.int32) for name in ("indptr", "indices"))
+    trees = [
+        {name: np.array(tree[name], dtype=dtype) for name, dtype in _TREE.items()} | {"leaf_size": tree["leaf_size"]}
+        for tree in state["trees"]
+    ]
+    _check_whole(vectors, arrays, indptr, indices, trees)
     attributes = {
         **state["settings"],
-        **dict(zip(_ARRAYS, (order, *others), strict=True)),
-        "_raw_data": np.ascontiguousarray(vectors[order], dtype=np.float32),
+        **arrays,
+        "_raw_data": np.ascontiguousarray(vectors[arrays["_vertex_order"]], dtype=np.float32),
         "_min_distance": np.float32(state["min_distance"]),
-        "_search_graph": _search_graph(np.array(state["indptr"]), np.array(state["indices"])),
-        "_search_forest": tuple(
-            tuple(np.array(tree[name]) if name != "leaf_size" else tree[name] for name in _TREE)
-            for tree in state["trees"]
-        ),
+        "_search_graph": _search_graph(indptr, indices),
+        "_search_forest": tuple(tuple(tree.values()) for tree in trees),
         "_input_dtype": np.float32,
         "_dist_args": (),
         "_neighbor_graph": None,
@@ -219,13 +222,55 @@ def _regrown_edges(neighbors, hidden, vectors):
 
 
 def _without(tree, hidden):
-    tree = dict(zip(_TREE, tree, strict=True))
+    tree = _named(tree)
     indices = tree["indices"]
     visible = np.flatnonzero(~hidden[indices])
     # The next vector in the tree's order, nearly always of the same leaf, which is then there twice and seen once.
     after = np.minimum(np.searchsorted(visible, np.arange(len(indices))), len(visible) - 1)
     tree["indices"] = indices[visible[after]]
-    return tuple(tree[name] for name in _TREE)
+    return tuple(tree.values())
+
+
+def _named(tree):
+    return dict(zip((*_TREE, "leaf_size"), tree, strict=True))
+
+
+def _check_whole(vectors, arrays, indptr, indices, trees):
+    """Refuse a graph that leads out of its arrays: compiled code does not look where it steps."""
+    n, d = vectors.shape
+
+    def within(values, low, high):
+        return not len(values) or (low <= values.min() and values.max() < high)
+
+    sound = (
+        arrays["_vertex_order"].shape == (n,)
+        and within(arrays["_vertex_order"], 0, n)
+        and arrays["_visited"].size >= n // 8 + 1
+        and all(arrays[name].shape == (3,) for name in ("rng_state", "search_rng_state"))
+        and indptr.shape == (n + 1,)
+        and indptr[0] == 0
+        and indptr[-1] == len(indices)
+        and (np.diff(indptr) >= 0).all()
+        and within(indices, 0, n)
+        and len(trees) > 0
+    )
+    for tree in trees:
+        children = tree["children"]
+        inner = np.arange(len(children))[:, None]
+        sound = (
+            sound
+            and children.ndim == 2
+            and children.shape[1] == 2
+            and tree["hyperplanes"].shape == (len(children), d)
+            and tree["offsets"].shape == (len(children),)
+            and tree["indices"].shape == (n,)
+            and within(tree["indices"], 0, n)
+            # A leaf is minus the places where it starts and ends; any other step leads further down.
+            and within(children, -n, len(children))
+            and bool(((children <= 0) | (children > inner)).all())
+        )
+    if not sound:
+        raise ValueError("the graph does not fit its vectors, or leads nowhere: the file is damaged")
 
 
 def _search_graph(indptr, indices):

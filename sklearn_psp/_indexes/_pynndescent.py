@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_psp._indexes._candidates import nearest_of_candidates
 from sklearn_psp._indexes._copies import expand_copies, group_copies
+from sklearn_psp._indexes._distances import distance_keys, half_to_distance, keys_to_result
 from sklearn_psp._indexes._exact import ExactIndex
 from sklearn_psp._indexes._graph import build_graph, forget_neighbors, graph_arrays, library_version, restore_graph
 from sklearn_psp._indexes._recall import HeldOut, Recall, draw_sample, smallest_epsilon
@@ -162,6 +163,9 @@ class PyNNDescentIndex:
         positions : ndarray of shape (n_queries, k), intp
             Positions of the nearest found, ties by position.
         """
+        if subset is None and len(Q) == 1 and k and self._graph is not None and 4 * k <= self._n_distinct:
+            done, found = self._walk(Q, k, k, None)
+            return found if done[0] else self._exact.query(Q, k)
         distances = np.empty((len(Q), k), dtype=np.float32)
         positions = np.empty((len(Q), k), dtype=np.intp)
         waiting = np.arange(len(Q))
@@ -200,15 +204,14 @@ class PyNNDescentIndex:
         ordered = np.sort(found, axis=1)
         done &= (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
         done &= ordered[:, 0] >= 0
-        if self._copies is None and subset is None:
-            rows, columns = np.repeat(np.arange(len(Q)), width), found.ravel()
-        else:
-            # Of one set of copies only the first k can be results, unless those may not be found.
-            rows, columns = expand_copies(found, self._copies, width if subset is not None else k)
-            if subset is not None:
-                allowed = subset.mask[columns]
-                rows, columns = rows[allowed], columns[allowed]
-                done &= np.bincount(rows, minlength=len(Q)) >= k
+        if self._copies is None and subset is None and done.all():
+            return done, self._sorted(Q, found)
+        # Of one set of copies only the first k can be results, unless those may not be found.
+        rows, columns = expand_copies(found, self._copies, width if subset is not None else k)
+        if subset is not None:
+            allowed = subset.mask[columns]
+            rows, columns = rows[allowed], columns[allowed]
+            done &= np.bincount(rows, minlength=len(Q)) >= k
         if not done.any():
             return done, None
         if not done.all():
@@ -216,6 +219,14 @@ class PyNNDescentIndex:
             rows, columns = (np.cumsum(done) - 1)[rows[kept]], columns[kept]
             Q = Q[done]
         return done, nearest_of_candidates(Q, rows, columns, self._exact.vectors, k, self._exact.metric)
+
+    def _sorted(self, Q, found):
+        from sklearn_psp._indexes._settle import half_squared_distances
+
+        half = half_squared_distances(Q, self._exact.vectors, found)
+        keys = distance_keys(half_to_distance(half, self._exact.metric), found)
+        keys.sort(axis=1)
+        return keys_to_result(keys)
 
     def _graph_vectors(self):
         return self._exact.vectors if self._distinct is None else self._exact.vectors[self._distinct]

@@ -96,8 +96,8 @@ def _open(path):
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise PersistenceError(
-            f"{path!r} is not a file of sklearn_psp.save, or only a part of one: {error}. A pickle is never loaded; copy "
-            "the file again, or save it again"
+            f"{path!r} is not a file of sklearn_psp.save, or only a part of one: {error}. A pickle is never loaded; "
+            "copy the file again, or save it again"
         ) from error
 
 
@@ -114,8 +114,8 @@ def _untrusted(types, trusted, path):
     names = {item if isinstance(item, str) else f"{item.__module__}.{item.__qualname__}" for item in trusted}
     unknown = sorted(set(types) - names - set(TRUSTED))
     return UntrustedTypeError(
-        f"{path!r} asks for types that are not trusted: {', '.join(unknown)}. Nothing of it was loaded. If you know where "
-        f"the file comes from, load it with trusted={unknown}"
+        f"{path!r} asks for types that are not trusted: {', '.join(unknown)}. Nothing of it was loaded. If you know "
+        f"where the file comes from, load it with trusted={unknown}"
     )
 
 

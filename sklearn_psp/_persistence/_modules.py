@@ -85,7 +85,7 @@ def check_modules(needed, modules):
             module_name, _, short = name.rpartition(".")
             given = f" (given: {sorted(modules)})" if modules else ""
             raise PersistenceError(
-                f"the file holds the weights of a network of the class {name}, but not its code{given}; make one of the "
-                f"same architecture:\n    from {module_name} import {short}\n"
+                f"the file holds the weights of a network of the class {name}, but not its code{given}; make one of "
+                f"the same architecture:\n    from {module_name} import {short}\n"
                 f"    sklearn_psp.load(path, modules={{{name!r}: {short}(...)}})"
             )

@@ -46,7 +46,8 @@ def save(estimator, path):
     Notes
     -----
     Of a network that is named, its name and the sha256 of its weights are saved; weights read from a path of yours are
-    saved themselves, and so are those of a module of your own, without its code. Pictures and their files are not saved.
+    saved themselves, and so are those of a module of your own, without its code. Pictures and their files are not
+    saved.
 
     References
     ----------
@@ -87,13 +88,33 @@ def save(estimator, path):
 
 
 def _dump(estimator, file):
+    skops = import_skops()
     try:
-        import_skops().dump(estimator, file)
+        skops.dump(estimator, file)
     except (PSPError, MemoryError, OSError):
         raise
     except Exception as error:
+        where, value = _culprit(skops, type(estimator).__name__, estimator)
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise PersistenceError(
-            f"{type(estimator).__name__} holds something that cannot be saved ({type(error).__name__}: {error}); "
-            "parameters must be numbers, strings, None, arrays, estimators, functions with a name, or tuples, lists and "
-            "dicts of them"
+            f"{where} is a {kind}, which cannot be saved ({type(error).__name__}: {error}); what can be is numbers, "
+            "strings, None, arrays, estimators, functions with a name, and tuples, lists and dicts of them"
         ) from error
+
+
+def _culprit(skops, where, value):
+    """Return the innermost part that skops cannot save."""
+    if isinstance(value, dict):
+        parts = [(f"{where}[{key!r}]", part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{where}[{position}]", part) for position, part in enumerate(value)]
+    elif hasattr(value, "get_params") and not isinstance(value, type):
+        parts = [(f"{where}.{name}", part) for name, part in vars(value).items()]
+    else:
+        parts = []
+    for name, part in parts:
+        try:
+            skops.dumps(part)
+        except Exception:
+            return _culprit(skops, name, part)
+    return where, value

@@ -21,10 +21,13 @@ def import_skops():
     module
         `skops.io`.
     """
-    if "skops.io" not in sys.modules:
-        with _LOCK, _left_out(_UNNEEDED):
-            import skops.io  # noqa: F401 - the import is what is wanted here
-    return sys.modules["skops.io"]
+    with _LOCK:
+        if "skops.io" in sys.modules:
+            import skops.io  # another thread may still be at it: this waits
+        else:
+            with _left_out(_UNNEEDED):
+                import skops.io
+    return skops.io
 
 
 @contextmanager
@@ -44,5 +47,5 @@ def _left_out(name):
         if sys.modules.get(name) is empty:
             del sys.modules[name]
         parent = sys.modules.get(parent_name)
-        if vars(parent).get(attribute) is empty if parent is not None else False:
+        if getattr(parent, attribute, None) is empty:
             delattr(parent, attribute)

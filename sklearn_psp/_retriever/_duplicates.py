@@ -51,7 +51,7 @@ def _walked_pairs(index, queries, radius):
     k = min(_FIRST_NEIGHBORS, index.n_samples)
     while len(queries):
         distances, found = index.query(index.vectors[queries], k)
-        within = distances <= radius
+        within = distances <= np.float64(radius)  # a Python number would be rounded to float32
         crowded = within[:, -1] if k < index.n_samples else np.zeros(len(queries), dtype=bool)
         row, column = np.nonzero(within & ~crowded[:, None])
         yield np.stack((queries[row], found[row, column]))

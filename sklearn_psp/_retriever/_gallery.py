@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp._indexes import LivingIndex
+from sklearn_psp._persistence._arrays import hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
 from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
@@ -215,7 +216,7 @@ class Gallery:
         )
 
     def __reduce_ex__(self, protocol):
-        # Pickle and copy take everything as it is. `__getstate__` is for files, which hold arrays, numbers and texts.
+        # Pickle and copy take everything as it is.
         return _as_it_was, ({name: getattr(self, name) for name in self.__dataclass_fields__},)
 
     def __reduce__(self):
@@ -223,16 +224,19 @@ class Gallery:
         return object.__new__, (Gallery,)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "index": self.index.to_arrays(),
-            "algorithm": self.algorithm,
-            "ids": encode_array(self.ids.column.values),
-            "labels": None if self.labels is None else self.labels.to_arrays(),
-            "metadata": None if self.metadata is None else encode_frame(self.metadata.values),
-            "sources": None if self.sources is None else encode_array(self.sources.values),
-            "row_of_vector": self.row_of_vector,
-            "present": self.present,
-        }
+        """Return arrays, numbers and texts, for a file."""
+        return hold(
+            {
+                "index": self.index.to_arrays(),
+                "algorithm": self.algorithm,
+                "ids": encode_array(self.ids.column.values),
+                "labels": None if self.labels is None else self.labels.to_arrays(),
+                "metadata": None if self.metadata is None else encode_frame(self.metadata.values),
+                "sources": None if self.sources is None else encode_array(self.sources.values),
+                "row_of_vector": self.row_of_vector,
+                "present": self.present,
+            }
+        )
 
     def __setstate__(self, state):
         ids = decode_array(state["ids"])

@@ -12,9 +12,9 @@ from sklearn_psp._retriever._results import picture_table
 
 __all__ = ["WithinMixin"]
 
-# With the default featurizer copies that were re-encoded, resized or mirrored were at most .05 from their originals, and
-# the nearest picture of another motif at .6. Of 1,000 photographs of ten subjects fewer than 5 have another within .05,
-# but 20 have one within .11. Crops and rotations are further away (.1-.5): no radius tells them from look-alikes.
+# With the default featurizer copies that were re-encoded, resized or mirrored were at most .05 from their originals,
+# and the nearest picture of another motif at .6. Of 1,000 photographs of ten subjects fewer than 5 have another within
+# .05, but 20 have one within .11. Crops and rotations are further away (.1-.5): no radius tells them from look-alikes.
 DUPLICATE_RADIUS = 0.05
 
 
@@ -70,8 +70,8 @@ class WithinMixin:
         Parameters
         ----------
         radius : float, default=None
-            Largest distance, inclusive, in the metric. None: 0.05 for "cosine", which finds copies that were re-encoded,
-            resized or mirrored in descriptors of the default `PSPNetFeaturizer`; has to be given for "euclidean".
+            Largest distance, inclusive, in the metric. None: 0.05 for "cosine", which in descriptors of the default
+            `PSPNetFeaturizer` finds copies that were re-encoded, resized or mirrored; has to be given for "euclidean".
         chains : bool, default=False
             Whether groups may be chains.
 

@@ -1,7 +1,7 @@
 """Columns, tables and labels as plain numpy arrays, and back: what a file without pickle can hold.
 
-An encoded column is a dict of strings, numbers, None, lists, dicts and numpy arrays that hold no Python objects. Strings
-become one block of UTF-8 with offsets, so that a million of them take about a second.
+An encoded column is a dict of strings, numbers, None, lists, dicts and numpy arrays that hold no Python objects.
+Strings become one block of UTF-8 with offsets: a million of them take a fifth of a second.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _NUMPY_SCALARS = {np.str_: str, np.bool_: bool, np.float16: float, np.float32: f
     np.dtype(code).type: int for code in "bhilqBHILQ"
 }
 _REMEDY = (
-    "what can be saved is numbers, strings, booleans, dates, time spans, categories and missing values; turn it into one "
-    "of them, str for instance, or leave it out"
+    "what can be saved is numbers, strings, booleans, dates, time spans, categories and missing values; turn it into "
+    "one of them, str for instance, or leave it out"
 )
 
 

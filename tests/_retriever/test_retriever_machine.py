@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -51,7 +51,7 @@ class ExactGallery(RuleBasedStateMachine):
         for one, vector, name, number in zip(ids, vectors, names, numbers, strict=True):
             self.pictures.pop(one, None)  # what is replaced stands at the end
             self.pictures[one] = (vector, name, int(number))
-        return dict(X=np.float32(vectors), y=names, ids=ids, metadata=pd.DataFrame({"number": numbers}))
+        return {"X": np.float32(vectors), "y": names, "ids": ids, "metadata": pd.DataFrame({"number": numbers})}
 
     def _new_ids(self, n):
         ids = [f"p{self.next_id + i}" for i in range(n)]
@@ -176,6 +176,10 @@ class GraphGallery(ExactGallery):
         self._check_rows(found)
 
 
+# What hypothesis calls an explanation takes minutes here.
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+
+
 @pytest.fixture(autouse=True)
 def compact_early(monkeypatch):
     """Compact by rule after a few changes, not after thousands."""
@@ -185,13 +189,13 @@ def compact_early(monkeypatch):
 def test_exact_gallery_is_a_dictionary():
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(ExactGallery, settings=settings(max_examples=60, stateful_step_count=50))
+    run_state_machine_as_test(ExactGallery, settings=settings(max_examples=60, stateful_step_count=50, phases=PHASES))
 
 
 def test_graph_gallery_misses_nothing_that_was_added():
     pytest.importorskip("pynndescent")
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(GraphGallery, settings=settings(max_examples=25, stateful_step_count=30))
+    run_state_machine_as_test(GraphGallery, settings=settings(max_examples=25, stateful_step_count=30, phases=PHASES))
     assert GraphGallery.searched > 1000
     assert GraphGallery.missed < 0.05 * GraphGallery.searched

@@ -29,8 +29,8 @@ def retriever(n_neighbors=10, **parameters):
     return NearestImageRetriever(n_neighbors, algorithm="pynndescent", random_state=0, **parameters)
 
 
-@pytest.fixture(scope="module")
-def X():
+@pytest.fixture(scope="module", name="X")
+def gallery_vectors():
     return clusters()
 
 
@@ -47,7 +47,8 @@ def exact(X):
 def test_1_small_galleries_never_wait_for_a_compiler():
     code = (
         "import sys, numpy as np; from sklearn_psp import NearestImageRetriever as R;"
-        "r = R(2).fit(np.eye(9)); r.kneighbors(np.eye(9)); r.partial_fit(np.eye(9)); r.remove([0]); r.retrieve(np.eye(9));"
+        "r = R(2).fit(np.eye(9)); r.kneighbors(np.eye(9)); r.partial_fit(np.eye(9));"
+        "r.remove([0]).retrieve(np.eye(9));"
         "assert not {'numba', 'pynndescent', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -46,7 +46,7 @@ def test_scores_rank_the_head_anew_and_keep_the_rest(data, name):
     plain = NearestImageRetriever().fit(X, y)
     gallery = NearestImageRetriever(reranker=name).fit(X, y)
     assert gallery.score() != plain.score()
-    for (rows, ranked), (_, before) in zip(gallery.ranked_labels(X[:7]), plain.ranked_labels(X[:7]), strict=True):
+    for (_, ranked), (_, before) in zip(gallery.ranked_labels(X[:7]), plain.ranked_labels(X[:7]), strict=True):
         assert ranked.shape == before.shape
         assert_array_equal(np.sort(ranked, axis=1), np.sort(before, axis=1))
     if name not in ("aqe", "alpha_qe"):
