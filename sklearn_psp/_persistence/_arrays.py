@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
+import zipfile
+import zlib
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -15,6 +18,8 @@ __all__ = ["LARGE", "StoredArray", "hold", "is_saving", "read_array", "reading",
 # Bytes from which on an array is streamed; below, a copy costs less than the bookkeeping.
 LARGE = 1 << 16
 _PIECE = 1 << 22
+# Lengths of name and extra field stand at the end of what comes before a member (APPNOTE 4.3.7).
+_LOCAL_HEADER = struct.Struct("<26xHH")
 _SAVING: ContextVar[dict | None] = ContextVar("sklearn_psp_saving", default=None)
 _READING: ContextVar = ContextVar("sklearn_psp_reading", default=None)
 
@@ -142,7 +147,7 @@ def read_array(archive, name):
     PersistenceError
         If the member is not an array of the size it claims.
     """
-    with archive.open(name) as member:
+    with _member(archive, archive.getinfo(name)) as member:
         version = np.lib.format.read_magic(member)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         if version not in read_header:
@@ -159,4 +164,63 @@ def read_array(archive, name):
             if not count:
                 raise PersistenceError(f"the array {name!r} is cut off at {start:,} of {n_bytes:,} bytes")
             start += count
+        member.check()
     return data.view(dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _member(archive, info):
+    if info.compress_type == zipfile.ZIP_STORED and archive.filename:
+        return _StoredMember(archive.filename, info)
+    member = archive.open(info)
+    member.check = lambda: None  # zipfile compares checksums itself
+    return member
+
+
+class _StoredMember:
+    """A member that is not compressed, read without a copy: zipfile makes two of all it reads.
+
+    Parameters
+    ----------
+    path : str
+        The archive.
+    info : zipfile.ZipInfo
+        The member.
+    """
+
+    def __init__(self, path, info):
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the member
+        self._file.seek(info.header_offset)
+        header = self._file.read(_LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
+            raise zipfile.BadZipFile(f"there is no member {info.filename!r} where it should be")
+        self._file.seek(sum(_LOCAL_HEADER.unpack(header)), 1)
+        self._info, self._read, self._checksum = info, 0, 0
+
+    def tell(self):
+        """Bytes read so far."""
+        return self._read
+
+    def read(self, size):
+        """Read some bytes, as numpy reads a header."""
+        data = bytearray(size)
+        del data[self.readinto(data) :]
+        return bytes(data)
+
+    def readinto(self, buffer):
+        """Read into a buffer; how many bytes."""
+        view = memoryview(buffer)[: self._info.file_size - self._read]
+        count = self._file.readinto(view)
+        self._checksum = zlib.crc32(view[:count], self._checksum)
+        self._read += count
+        return count
+
+    def check(self):
+        """Compare checksums, once all is read."""
+        if self._checksum != self._info.CRC:
+            raise zipfile.BadZipFile(f"bad CRC-32 for file {self._info.filename!r}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()

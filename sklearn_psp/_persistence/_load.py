@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 from sklearn_psp._persistence._arrays import LARGE, read_array, reading
 from sklearn_psp._persistence._modules import check_modules, giving_modules
@@ -54,33 +55,45 @@ def load(path, *, trusted=(), modules=None):
     --------
     save : Save an estimator; with an example.
     """
+    trusted, modules, path = _check_trusted(trusted), dict(modules or {}), os.fspath(path)
+    # Arrays are read while packages are imported: in a fresh process either takes about as long.
+    with _open(path) as archive, ThreadPoolExecutor(1) as reader:
+        large = {
+            info.filename: reader.submit(read_array, archive, info.filename)
+            for info in archive.infolist()
+            if info.filename.endswith(".npy") and info.file_size >= LARGE
+        }
+        try:
+            return _load(path, archive, large, trusted, modules)
+        finally:
+            for array in large.values():
+                array.cancel()
+
+
+def _load(path, archive, large, trusted, modules):
     from sklearn_psp._persistence._manifest import check_manifest, read_manifest
     from sklearn_psp._persistence._schema import arrays_to_stand_ins
 
-    trusted, modules, path = _check_trusted(trusted), dict(modules or {}), os.fspath(path)
-    with _open(path) as archive:
-        manifest = read_manifest(archive, path)
-        skops = import_skops()
-        try:
-            schema = json.loads(archive.read("schema.json"))
-            infos = archive.infolist()
-            large = {info.filename for info in infos if info.filename.endswith(".npy") and info.file_size >= LARGE}
-            arrays_to_stand_ins(schema, large)
-            small = [info.filename for info in infos if info.filename not in large]
-            rest = _repack(archive, {**dict.fromkeys(small), "schema.json": json.dumps(schema).encode()})
-            check_modules(manifest["modules"], modules)
-            with reading(lambda name: _read(archive, name, large)), giving_modules(modules):
-                # skops looks at all types first, and raises before it makes anything.
-                estimator = skops.load(io.BytesIO(rest), trusted=[*TRUSTED, *trusted])
-        except skops.exceptions.UntrustedTypesFoundException:
-            raise _untrusted(skops.get_untrusted_types(data=rest), trusted, path) from None
-        except (PSPError, MemoryError, Warning):
-            raise
-        except Exception as error:
-            raise PersistenceError(
-                f"{path!r} is damaged, or needs a package that is not here ({type(error).__name__}: {error}); it was "
-                f"written with {manifest['versions']}"
-            ) from error
+    manifest = read_manifest(archive, path)
+    skops = import_skops()
+    try:
+        schema = json.loads(archive.read("schema.json"))
+        arrays_to_stand_ins(schema, large)
+        small = [info.filename for info in archive.infolist() if info.filename not in large]
+        rest = _repack(archive, {**dict.fromkeys(small), "schema.json": json.dumps(schema).encode()})
+        check_modules(manifest["modules"], modules)
+        with reading(lambda name: _read(name, large)), giving_modules(modules):
+            # skops looks at all types first, and raises before it makes anything.
+            estimator = skops.load(io.BytesIO(rest), trusted=[*TRUSTED, *trusted])
+    except skops.exceptions.UntrustedTypesFoundException:
+        raise _untrusted(skops.get_untrusted_types(data=rest), trusted, path) from None
+    except (PSPError, MemoryError, Warning):
+        raise
+    except Exception as error:
+        raise PersistenceError(
+            f"{path!r} is damaged, or needs a package that is not here ({type(error).__name__}: {error}); it was "
+            f"written with {manifest['versions']}"
+        ) from error
     check_manifest(manifest)
     return estimator
 
@@ -119,7 +132,7 @@ def _untrusted(types, trusted, path):
     )
 
 
-def _read(archive, name, known):
-    if name not in known:
+def _read(name, large):
+    if name not in large:
         raise PersistenceError(f"the file has no array {name!r}")
-    return read_array(archive, name)
+    return large[name].result()
