@@ -151,7 +151,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     -----
     A named backbone is loaded once per process and shared by clones. A pickle holds what was fitted, and the name and
     sha256 of the weights, not the weights; a module of your own is pickled with its weights. The precision is part of
-    the pickle.
+    the pickle. `sklearn_psp.save` writes a file without pickle, with weights that were read from a path in it.
 
     References
     ----------

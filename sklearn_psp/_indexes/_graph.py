@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +19,7 @@ __all__ = [
     "hold_out",
     "library_version",
     "restore_graph",
+    "set_leaf_budget",
 ]
 
 # A walk never leaves a part of the graph that no edge connects to the rest, and pictures come in such parts: with 60 to
@@ -64,8 +64,7 @@ def build_graph(vectors, n_jobs, **params):
 
     # A private, writable copy: NNDescent keeps the very array until it is prepared.
     vectors = np.array(vectors, dtype=np.float32, order="C")
-    if "search_tree_leaf_budget" in inspect.signature(NNDescent).parameters:  # since 0.7
-        params.setdefault("search_tree_leaf_budget", DEFAULT_LEAF_BUDGET)
+    params.setdefault("search_tree_leaf_budget", DEFAULT_LEAF_BUDGET)
     n_jobs = min(effective_n_jobs(n_jobs), numba.config.NUMBA_NUM_THREADS)  # more raises
     n_threads = numba.get_num_threads()
     with _BUILDING:
@@ -156,6 +155,14 @@ def _in_order(vectors, order):
             )
         )
     return out
+
+
+def set_leaf_budget(graph, leaf_budget):
+    """Let walks start from this many leaves of the search tree; nothing is built."""
+    if graph.search_tree_leaf_budget != leaf_budget:
+        with _BUILDING:
+            graph.search_tree_leaf_budget = leaf_budget
+            graph._init_search_function()
 
 
 def forget_neighbors(graph):

@@ -14,9 +14,10 @@ from sklearn_psp._indexes._vectors import Vectors
 
 __all__ = ["LivingIndex"]
 
-# A graph is built anew once a tenth of it has been added, and any index once a fifth of it has been removed; small
-# ones not before so many, whose exact search takes less than a millisecond.
-_ADDED, _REMOVED, _FEW = 0.1, 0.2, 5_000
+# A graph is built anew once a tenth of it has been added, exact search once it has doubled (another engine may suit it
+# better then), and either once a fifth has been removed; small ones not before so many, whose exact search takes less
+# than a millisecond.
+_ADDED, _DOUBLED, _REMOVED, _FEW = 0.1, 1.0, 0.2, 5_000
 
 
 class LivingIndex:
@@ -35,15 +36,18 @@ class LivingIndex:
         Approximate search over the first vectors; those after them are searched exactly. None: all are.
     mask : ndarray of shape (n_vectors,), bool, or None, default=None
         False for what has been removed; None: nothing has.
+    n_built : int or None, default=None
+        Number of vectors when the index was built; None: all.
     working_memory : float, default=64
         MiB for temporary arrays of exact search.
     """
 
-    def __init__(self, vectors, *, metric, graph=None, mask=None, working_memory=WORKING_MEMORY):
+    def __init__(self, vectors, *, metric, graph=None, mask=None, n_built=None, working_memory=WORKING_MEMORY):
         self._vectors = vectors
         self.metric = metric
         self.graph = graph
         self._subset = None if mask is None else Subset.of(mask)
+        self._n_built = len(vectors) if n_built is None else n_built
         self._memory = working_memory
 
     @property
@@ -69,12 +73,9 @@ class LivingIndex:
     @property
     def worn(self):
         """Whether so much has come and gone that building anew pays."""
-        removed = self.n_vectors - self.n_samples
-        if removed > max(_FEW, _REMOVED * self.n_vectors):
-            return True
-        return self.graph is not None and self.n_vectors - self.graph.n_samples > max(
-            _FEW, _ADDED * self.graph.n_samples
-        )
+        removed, added = self.n_vectors - self.n_samples, self.n_vectors - self._n_built
+        share = _DOUBLED if self.graph is None else _ADDED
+        return removed > max(_FEW, _REMOVED * self.n_vectors) or added > max(_FEW, share * self._n_built)
 
     @cached_property
     def exact(self):
@@ -127,7 +128,14 @@ class LivingIndex:
         return self._with(self._vectors, mask)
 
     def _with(self, vectors, mask):
-        return LivingIndex(vectors, metric=self.metric, graph=self.graph, mask=mask, working_memory=self._memory)
+        return LivingIndex(
+            vectors,
+            metric=self.metric,
+            graph=self.graph,
+            mask=mask,
+            n_built=self._n_built,
+            working_memory=self._memory,
+        )
 
     def subset(self, mask=None):
         """Return which vectors may be found: those of a mask that have not been removed; None means all.
@@ -207,6 +215,7 @@ class LivingIndex:
             "half_norms": self._vectors.half_norms,
             "metric": self.metric,
             "mask": self.mask,
+            "n_built": self._n_built,
             "working_memory": self._memory,
             "graph": None if self.graph is None else {"n": self.graph.n_samples, **self.graph.to_arrays()},
         }
@@ -231,8 +240,8 @@ class LivingIndex:
             n = graph["n"]
             exact = ExactIndex(rows[:n], metric=metric, working_memory=memory, half_norms=half_norms[:n])
             graph = PyNNDescentIndex.from_arrays(exact, graph)
-        vectors = Vectors.over(rows, half_norms)
-        return cls(vectors, metric=metric, graph=graph, mask=state["mask"], working_memory=memory)
+        vectors, mask, n_built = Vectors.over(rows, half_norms), state["mask"], state["n_built"]
+        return cls(vectors, metric=metric, graph=graph, mask=mask, n_built=n_built, working_memory=memory)
 
     def __getstate__(self):
         return self.to_arrays()

@@ -12,8 +12,16 @@ from sklearn_psp._indexes._candidates import nearest_of_candidates
 from sklearn_psp._indexes._copies import expand_copies, group_copies
 from sklearn_psp._indexes._distances import distance_keys, half_to_distance, keys_to_result
 from sklearn_psp._indexes._exact import ExactIndex
-from sklearn_psp._indexes._graph import build_graph, forget_neighbors, graph_arrays, library_version, restore_graph
-from sklearn_psp._indexes._recall import HeldOut, Recall, draw_sample, smallest_epsilon
+from sklearn_psp._indexes._graph import (
+    DEFAULT_LEAF_BUDGET,
+    build_graph,
+    forget_neighbors,
+    graph_arrays,
+    library_version,
+    restore_graph,
+    set_leaf_budget,
+)
+from sklearn_psp._indexes._recall import HeldOut, Recall, choose_walk, draw_sample
 from sklearn_psp.exceptions import IndexVersionWarning, RecallWarning
 from sklearn_psp.utils._arrays import blocks
 
@@ -22,7 +30,10 @@ __all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "GRAPH_PARAMS", "PyNNDescentInde
 DEFAULT_DEGREE = 30
 # At 100,000 x 512 epsilon 0.1 / 0.2 / 0.3 found .943 / .986 / .993 of the 10 nearest in 34 / 44 / 57 us.
 DEFAULT_EPSILON = 0.2
-# Degrees tried after the first where no epsilon reaches the recall that was asked for.
+# Leaves to start from, tried in turn. Of 1,000,000 x 256 vectors in 10,000 clusters walks from 16 leaves found .86 of
+# the 10 nearest in 120 us and .88 in 3,700 us, walks from 64 leaves .97 in 250 us, from 256 leaves .994 in 830 us.
+_LEAF_BUDGETS = (DEFAULT_LEAF_BUDGET, 32, 64, 128, 256)
+# Degrees tried after the first where no walk reaches the recall that was asked for.
 _MORE_DEGREES = (45, 70)
 # What of NNDescent's constructor may be set; the rest belongs to this class.
 GRAPH_PARAMS = frozenset(
@@ -65,7 +76,8 @@ class PyNNDescentIndex:
     random_state : int, RandomState instance or None, default=None
         Seed. The same seed and number of threads give the same graph.
     target_recall : float in (0, 1] or None, default=None
-        Share of the `recall_k` nearest to find: sets epsilon and, if none suffices, the degree. None: neither.
+        Share of the `recall_k` nearest to find: sets epsilon, the leaves a walk starts from and, if that does not
+        suffice, the degree. None: none of them.
     recall_k : int, default=10
         Neighbours that recall is measured with.
     epsilon : float > 0 or None, default=None
@@ -123,7 +135,11 @@ class PyNNDescentIndex:
             if epsilon is not None or target_recall is None:
                 self.recall = held_out.recall(self._epsilon)
                 return
-            self._epsilon, self.recall = smallest_epsilon(held_out, target_recall)
+            leaf_budget = graph_params.get("search_tree_leaf_budget")
+            budgets = _LEAF_BUDGETS if leaf_budget is None else (leaf_budget,)
+            self._epsilon, leaf_budget, self.recall = choose_walk(held_out, target_recall, budgets)
+            self._build["search_tree_leaf_budget"] = leaf_budget
+            set_leaf_budget(self._graph, leaf_budget)
             if self.recall.value >= target_recall:
                 return
         warnings.warn(

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_psp._indexes._graph import hold_out
+from sklearn_psp._indexes._graph import hold_out, set_leaf_budget
 from sklearn_psp._indexes._subset import Subset
 
-__all__ = ["EPSILONS", "HeldOut", "Recall", "draw_sample", "smallest_epsilon"]
+__all__ = ["EPSILONS", "HeldOut", "Recall", "choose_walk", "draw_sample"]
 
 # PyNNDescent finds next to nothing with epsilon = 0, and beyond 0.5 it visits much of the graph.
 EPSILONS = (0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8)
@@ -18,6 +18,10 @@ _SAMPLE = 1000
 # At most a hundredth of the vectors is held out at a time: without a twentieth walks found .83 where with all edges
 # they found .89 (8,000 x 64, epsilon 0.02).
 _SHARE = 100
+
+
+# Epsilons that are not yet large, and what three of them have to add to a recall to go on.
+_SHORT, _PATIENCE, _GAIN = 0.25, 3, 0.005
 
 
 class Recall(NamedTuple):
@@ -82,13 +86,15 @@ class HeldOut:
             farthest = np.sqrt(2 * farthest) if exact.metric == "cosine" else farthest
             self._rounds.append((hold_out(graph, part, exact.vectors), queries, farthest))
 
-    def recall(self, epsilon):
-        """Measure the recall of walks with this epsilon.
+    def recall(self, epsilon, leaf_budget=None):
+        """Measure the recall of walks with this epsilon, from this many leaves (None: as they are).
 
         Ties count as found: with the k-th neighbour as far as the next, either is right.
         """
         shares = []
         for graph, queries, farthest in self._rounds:
+            if leaf_budget is not None:
+                set_leaf_budget(graph, leaf_budget)
             found, distances = graph.query(queries, k=self._k, epsilon=epsilon)
             # The library's distances are Euclidean and rounded in another way.
             hits = (distances <= farthest[:, None] * (1 + 1e-5) + 1e-6) & (found >= 0)
@@ -97,8 +103,11 @@ class HeldOut:
         return Recall(float(shares.mean()), float(shares.std() / np.sqrt(len(shares))), len(shares))
 
 
-def smallest_epsilon(held_out, target):
-    """Find the smallest epsilon that reaches a recall, with one standard error to spare.
+def choose_walk(held_out, target, leaf_budgets):
+    """Find a short walk that reaches a recall, with one standard error to spare.
+
+    Few leaves and a small epsilon come first. More leaves are tried where epsilon would have to be large: a walk does
+    not leave the part of the graph it starts in, however far it goes.
 
     Parameters
     ----------
@@ -106,16 +115,32 @@ def smallest_epsilon(held_out, target):
         What to measure with.
     target : float in (0, 1]
         The recall wanted.
+    leaf_budgets : sequence of int
+        Leaves of the search tree that a walk may start from, ascending.
 
     Returns
     -------
     epsilon : float
-        One of `EPSILONS`; the largest if none reaches the target.
+        One of `EPSILONS`.
+    leaf_budget : int
+        One of `leaf_budgets`. If nothing reaches the target, both are those that come nearest.
     recall : Recall
-        What it reaches.
+        What they reach.
     """
-    for epsilon in EPSILONS:
-        recall = held_out.recall(epsilon)
-        if recall.value - recall.error >= target:
+    tried = []
+    for leaf_budget in leaf_budgets:
+        recalls = []
+        for epsilon in EPSILONS:
+            recalls.append(held_out.recall(epsilon, leaf_budget))
+            if recalls[-1].value - recalls[-1].error >= target or _stuck(recalls):
+                break
+        reached = recalls[-1].value - recalls[-1].error >= target
+        tried.append((not reached, epsilon if reached else -recalls[-1].value, epsilon, leaf_budget, recalls[-1]))
+        if reached and epsilon <= _SHORT:
             break
-    return epsilon, recall
+    return min(tried)[2:]
+
+
+def _stuck(recalls):
+    """Whether going further has stopped to help."""
+    return len(recalls) > _PATIENCE and recalls[-1].value - recalls[-1 - _PATIENCE].value < _GAIN

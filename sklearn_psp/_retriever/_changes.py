@@ -29,21 +29,30 @@ class ChangesMixin:
     """The verbs of `NearestImageRetriever` that change its gallery."""
 
     def _fit(self, X, y, ids, metadata):
+        index = self._index_of(X)
+
+        def check(n):
+            return (
+                check_ids(ids, n, default=index),
+                None if y is None else check_labels(y, n),
+                check_metadata(metadata, n, has_labels=y is not None),
+            )
+
+        checked = _check_early(X, check)
         descriptors = self._fit_descriptors(X, y)
         rows = prepare_rows(descriptors, metric=self.metric, on_invalid=self.on_invalid, owner=type(self).__name__)
         if len(rows.vectors) == 0:
             raise ValueError(f"None of the {rows.n_rows} rows of X can be searched: all are NaN, infinity or zeros")
-        n, index = rows.n_rows, self._index_of(X)
-        pictures = Pictures(
-            check_ids(ids, n, default=index),
-            None if y is None else check_labels(y, n),
-            check_metadata(metadata, n, has_labels=y is not None),
-            None if self.featurizer is None else source_names(X),
-        )
-        algorithm, index = self._build(self.metric, rows.vectors)
-        self._numbered = None if ids is not None or self._index_of(X) is not None else n
-        self._gallery = Gallery.of(index, algorithm, rows, pictures)
+        pictures = self._pictures(X, rows, checked, check)
+        algorithm, engine = self._build(self.metric, rows.vectors)
+        self._numbered = rows.n_rows if ids is None and index is None else None
+        self._gallery = Gallery.of(engine, algorithm, rows, pictures)
         return self
+
+    def _pictures(self, X, rows, checked, check):
+        if checked is None or len(checked[0]) != rows.n_rows:
+            checked = check(rows.n_rows)
+        return Pictures(*checked, None if self.featurizer is None else source_names(X))
 
     def _index_of(self, X):
         return None if self.featurizer is None else own_index(X)
@@ -91,22 +100,22 @@ class ChangesMixin:
         """
         if not self.__sklearn_is_fitted__():
             return self._fit(X, y, ids, metadata)
-        gallery = self._gallery
-        rows = self._prepare(self._describe(X, gallery))
-        n = rows.n_rows
+        gallery, numbered = self._gallery, self._numbered
         index = None if ids is not None else self._index_of(X)
-        numbered = self._numbered
-        if ids is None and index is None and numbered is not None:
-            ids, numbered = np.arange(numbered, numbered + n), numbered + n
-        elif numbered is not None:
-            numbered = None
-        pictures = Pictures(
-            check_added(ids, index, n, gallery),
-            *_match(gallery, y, metadata, n),
-            None if self.featurizer is None else source_names(X),
-        )
-        changed = gallery.added(rows, pictures)
-        self._put(changed)
+        automatic = ids is None and index is None and numbered is not None
+
+        def check(n):
+            names = np.arange(numbered, numbered + n) if automatic else ids
+            return check_added(names, index, n, gallery), *_match(gallery, y, metadata, n)
+
+        checked = _check_early(X, check)
+        rows = self._prepare(self._describe(X, gallery))
+        pictures = self._pictures(X, rows, checked, check)
+        if automatic:
+            numbered += rows.n_rows
+        elif (gallery.rows_with(pictures.ids) < 0).any():
+            numbered = None  # some have names of their own now
+        self._put(gallery.added(rows, pictures))
         self._numbered = numbered
         return self
 
@@ -143,9 +152,9 @@ class ChangesMixin:
     def compact(self):
         """Build the index anew, without what was removed and with what was added.
 
-        `partial_fit` and `remove` do so themselves, once a tenth of the pictures of a graph has been added or a fifth
-        of any gallery removed, and at least 5,000. It takes as long as `fit` without the featurizer; "auto" chooses
-        the engine anew. Results do not change, but for what a graph may miss.
+        `partial_fit` and `remove` do so themselves, once a graph has grown by a tenth, an exactly searched gallery has
+        doubled, or either has lost a fifth of its pictures, and at least 5,000. It takes as long as `fit` without the
+        featurizer; "auto" chooses the engine anew. Results do not change, but for what a graph may miss.
 
         Returns
         -------
@@ -162,6 +171,12 @@ class ChangesMixin:
         if gallery.index.worn and gallery.index.n_samples:
             gallery = gallery.compacted(partial(self._build, gallery.index.metric))
         self._gallery = gallery
+
+
+def _check_early(X, check):
+    """Check what belongs to pictures before they are described, which may take hours, if their number is known."""
+    sized = isinstance(X, list | tuple | pd.Series | pd.DataFrame) or (isinstance(X, np.ndarray) and X.ndim > 0)
+    return check(len(X)) if sized else None
 
 
 def _match(gallery, y, metadata, n):

@@ -62,8 +62,8 @@ class NearestImageRetriever(
         "cosine" once both are scaled to unit length).
     target_recall : float in (0, 1] or None, default=0.95
         Share of the `n_neighbors` nearest that "pynndescent" is to find. At fit some vectors are held out and searched
-        exactly, and `epsilon`, if need be the degree of the graph too, is set so that the target holds; `recall_` is
-        what was measured. None takes the engine's parameters as they are.
+        exactly, and `epsilon`, `search_tree_leaf_budget` and, if need be, the degree of the graph are set so that the
+        target holds; `recall_` is what was measured. None takes the engine's parameters as they are.
     reranker : {"aqe", "alpha_qe", "dba", "kreciprocal", "diffusion"}, re-ranker or None, default=None
         Puts the first results into a better order by what the gallery itself knows, see `sklearn_psp.reranking`. A
         name stands for a re-ranker with its defaults. Distances are then those of the re-ranker. It holds for all
@@ -79,8 +79,8 @@ class NearestImageRetriever(
     engine_params : dict or None, default=None
         Parameters of the engine. For both `working_memory` (64), MiB of temporary arrays of exact search. For
         "pynndescent" `epsilon` (set by `target_recall`), above 0: more finds more and takes longer; `n_neighbors` (30,
-        or more if `target_recall` needs it), the degree of the graph; `search_tree_leaf_budget` (16), leaves of the
-        search tree that a walk starts from: one is not enough where pictures form well separated clusters; and
+        or more if `target_recall` needs it), the degree of the graph; `search_tree_leaf_budget` (16, or more), leaves
+        of the search tree that a walk starts from: few are not enough where pictures form many separate clusters; and
         `n_trees`, `leaf_size`, `n_iters`, `delta`, `max_candidates`, `diversify_prob`, `pruning_degree_multiplier`,
         `max_rptree_depth`, `low_memory` as in `pynndescent.NNDescent`.
     n_jobs : int or None, default=None

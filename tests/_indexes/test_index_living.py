@@ -178,8 +178,13 @@ def test_it_is_worn_by_rule(clustered, graph_index):
     few[:, 0] = 1
     exact = LivingIndex(Vectors(clustered), metric="cosine")
     graph = LivingIndex(Vectors(clustered), metric="cosine", graph=graph_index)
-    assert not exact.added(few).worn
+    assert not exact.added(few[:-1]).worn
+    assert exact.added(few).worn  # more than doubled
+    large = LivingIndex(Vectors(np.tile(few, (2, 1))), metric="cosine")
+    assert not large.added(few).added(few[:-2]).worn
+    assert large.added(few).added(few).added(few[:1]).worn
     assert not graph.added(few[:-1]).worn
     assert graph.added(few).worn
     assert not graph.removed(np.arange(3000)).worn  # fewer than 5,000
-    assert exact.added(few).removed(np.arange(_FEW + 1)).worn
+    assert not large.removed(np.arange(_FEW)).worn
+    assert large.removed(np.arange(_FEW + 1)).worn

@@ -10,7 +10,7 @@ from sklearn_psp._indexes import ExactIndex
 from sklearn_psp._indexes._copies import group_copies
 from sklearn_psp._indexes._graph import build_graph, hold_out
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
-from sklearn_psp._indexes._recall import EPSILONS, HeldOut, draw_sample
+from sklearn_psp._indexes._recall import EPSILONS, HeldOut, choose_walk, draw_sample
 from sklearn_psp.exceptions import RecallWarning
 
 
@@ -89,6 +89,7 @@ def test_the_degree_grows_where_no_epsilon_is_enough(monkeypatch, hard):
 
     monkeypatch.setattr(_recall, "EPSILONS", (0.01,))
     monkeypatch.setattr(_pynndescent, "DEFAULT_DEGREE", 4)
+    monkeypatch.setattr(_pynndescent, "_LEAF_BUDGETS", (1,))
     monkeypatch.setattr(_pynndescent, "_MORE_DEGREES", (40,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RecallWarning)
@@ -123,3 +124,17 @@ def test_hashes_differ_where_columns_are_exchanged():
     X = rng.integers(0, 3, (2000, 12)).astype(np.float32)
     assert len(np.unique(_hashes(X))) == len(np.unique(X, axis=0))
     assert_array_equal(_hashes(np.float32([[0.0, 1.0]])), _hashes(np.float32([[-0.0, 1.0]])))
+
+
+def test_more_leaves_are_tried_where_walks_stay_on_their_island(graph_index):
+    """With 400 tight clusters, one leaf to start from misses most of them whatever epsilon."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 48))[rng.integers(0, 400, 12_000)] + 0.05 * rng.standard_normal((12_000, 48))
+    exact = ExactIndex(np.ascontiguousarray(X, dtype=np.float32), metric="euclidean")
+    index = PyNNDescentIndex(exact, random_state=0, target_recall=0.97)
+    assert index.recall.value >= 0.97
+    held_out = HeldOut(build_graph(exact.vectors, **index._build), exact, np.arange(0, 12_000, 100), 10)
+    assert choose_walk(held_out, 0.97, (1, index._graph.search_tree_leaf_budget))[1] > 1
+    stuck = choose_walk(held_out, 0.97, (1,))
+    assert stuck[1] == 1
+    assert stuck[2].value < 0.95

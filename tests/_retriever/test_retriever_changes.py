@@ -235,3 +235,26 @@ def test_shallow_copies_change_apart():
     other.partial_fit(X[[20]])
     assert one.retrieve(X[[10]])[["id", "distance"]].values.tolist() == [[5, 0.0]]
     assert other.retrieve(X[[20]])[["id", "distance"]].values.tolist() == [[5, 0.0]]
+
+
+class Slow(Doubler):
+    def transform(self, X):
+        raise AssertionError("pictures were described although their ids do not fit")
+
+
+@pytest.mark.parametrize("wrong", [{"ids": [1]}, {"y": ["owl"]}, {"metadata": META[:1]}, {"ids": [1, 1]}])
+def test_what_belongs_to_pictures_is_checked_before_they_are_described(wrong):
+    with pytest.raises(ValueError, match=r"each of the 2 pictures|must be unique"):
+        NearestImageRetriever(1, featurizer=Slow()).fit([1.0, 2.0], **wrong)
+    gallery = NearestImageRetriever(1, featurizer=Doubler()).fit([5.0, 6.0], ids=[5, 6])
+    gallery.featurizer_ = Slow()
+    with pytest.raises(ValueError, match=r"each of the 2 pictures|must be unique|has no|pass ids"):
+        gallery.partial_fit([1.0, 2.0], **wrong)
+
+
+def test_numbers_go_on_after_a_picture_was_replaced_by_its_number():
+    gallery = NearestImageRetriever(1).fit(X[:3]).partial_fit(X[[10]], ids=[1]).partial_fit(X[[11]])
+    assert gallery.ids_.tolist() == [0, 2, 1, 3]
+    gallery.partial_fit(X[[12]], ids=["own"])
+    with pytest.raises(ValueError, match="pass ids="):
+        gallery.partial_fit(X[[13]])
