@@ -126,15 +126,12 @@ def test_hashes_differ_where_columns_are_exchanged():
     assert_array_equal(_hashes(np.float32([[0.0, 1.0]])), _hashes(np.float32([[-0.0, 1.0]])))
 
 
-def test_more_leaves_are_tried_where_walks_stay_on_their_island(graph_index):
-    """With 400 tight clusters, one leaf to start from misses most of them whatever epsilon."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((400, 48))[rng.integers(0, 400, 12_000)] + 0.05 * rng.standard_normal((12_000, 48))
-    exact = ExactIndex(np.ascontiguousarray(X, dtype=np.float32), metric="euclidean")
-    index = PyNNDescentIndex(exact, random_state=0, target_recall=0.97)
-    assert index.recall.value >= 0.97
-    held_out = HeldOut(build_graph(exact.vectors, **index._build), exact, np.arange(0, 12_000, 100), 10)
-    assert choose_walk(held_out, 0.97, (1, index._graph.search_tree_leaf_budget))[1] > 1
-    stuck = choose_walk(held_out, 0.97, (1,))
-    assert stuck[1] == 1
-    assert stuck[2].value < 0.95
+def test_more_leaves_are_tried_where_walks_stay_on_their_island(with_neighbors, clustered):
+    held_out = HeldOut(with_neighbors, ExactIndex(clustered, metric="cosine"), np.arange(0, 3000, 20), 10)
+    _, leaf_budget, recall = choose_walk(held_out, 0.97, (1,))
+    assert leaf_budget == 1
+    assert recall.value < 0.95  # whatever epsilon
+    epsilon, leaf_budget, recall = choose_walk(held_out, 0.97, (1, 4, 16, 64))
+    assert leaf_budget > 1
+    assert recall.value >= 0.97
+    assert epsilon <= 0.3
