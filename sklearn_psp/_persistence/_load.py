@@ -7,10 +7,8 @@ import json
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from sklearn_psp._persistence._arrays import LARGE, read_array, reading
-from sklearn_psp._persistence._imports import import_ahead
 from sklearn_psp._persistence._modules import check_modules, giving_modules
 from sklearn_psp._persistence._skops import import_skops
 from sklearn_psp._persistence._trusted import TRUSTED
@@ -66,16 +64,10 @@ def load(path, *, trusted=(), modules=None):
             if info.filename.endswith(".npy") and info.file_size >= LARGE
         }
         try:
-            _begin_imports(archive)
             return _load(path, archive, large, trusted, modules)
         finally:
             for array in large.values():
                 array.cancel()
-
-
-def _begin_imports(archive):
-    with suppress(Exception):  # whatever is wrong with the manifest is said where it is read in earnest
-        import_ahead(json.loads(archive.read("sklearn_psp.json"))["imports"])
 
 
 def _load(path, archive, large, trusted, modules):

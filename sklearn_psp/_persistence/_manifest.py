@@ -26,7 +26,7 @@ def class_name(value):
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def make_manifest(estimator, modules, imports):
+def make_manifest(estimator, modules):
     """Describe an estimator.
 
     Parameters
@@ -35,8 +35,6 @@ def make_manifest(estimator, modules, imports):
         What is saved.
     modules : set of str
         Dotted class names of the networks whose architecture `load` must be given.
-    imports : set of str
-        Packages that `load` had better begin to import at once.
 
     Returns
     -------
@@ -48,7 +46,6 @@ def make_manifest(estimator, modules, imports):
         "format": FORMAT,
         "class": class_name(estimator),
         "modules": sorted(modules),
-        "imports": sorted(imports),
         "versions": {name: str(sys.modules[name].__version__) for name in loaded},
     }
 

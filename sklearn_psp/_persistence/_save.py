@@ -9,7 +9,6 @@ import zipfile
 
 from sklearn_psp._persistence._arrays import saving, write_array
 from sklearn_psp._persistence._atomic import atomic_file
-from sklearn_psp._persistence._imports import collecting_imports
 from sklearn_psp._persistence._modules import collecting_modules
 from sklearn_psp._persistence._skops import import_skops
 from sklearn_psp.exceptions import PersistenceError, PSPError
@@ -70,13 +69,13 @@ def save(estimator, path):
     from sklearn_psp._persistence._schema import stand_ins_to_arrays
 
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as packed, atomic_file(path) as file:
-        with saving() as held, collecting_modules() as modules, collecting_imports() as imports:
+        with saving() as held, collecting_modules() as modules:
             _dump(estimator, packed)
         with (
             zipfile.ZipFile(packed) as source,
             zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as target,
         ):
-            target.writestr(MANIFEST, json.dumps(make_manifest(estimator, modules, imports), indent=2))
+            target.writestr(MANIFEST, json.dumps(make_manifest(estimator, modules), indent=2))
             schema = json.loads(source.read("schema.json"))
             stand_ins_to_arrays(schema)
             target.writestr("schema.json", json.dumps(schema))

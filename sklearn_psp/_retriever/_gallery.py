@@ -11,7 +11,6 @@ import pandas as pd
 
 from sklearn_psp._indexes import LivingIndex
 from sklearn_psp._persistence._arrays import hold
-from sklearn_psp._persistence._imports import note_import
 from sklearn_psp._retriever._columns import Column, Ids, Labels
 from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
@@ -226,8 +225,6 @@ class Gallery:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return arrays, numbers and texts, for a file."""
-        if self.algorithm == "pynndescent":
-            note_import("pynndescent")
         return hold(
             {
                 "index": self.index.to_arrays(),
