@@ -27,7 +27,7 @@ class Diffusion(Reranker):
 
     .. math::
         A_{ij} &= \max(s_{ij}, 0)^\gamma \text{ if } j \in N(i) \text{ or } i \in N(j), \text{ else } 0 \\
-        S &= D^{-1/2} A D^{-1/2}, \qquad D_{ii} = \textstyle\sum_j A_{ij} \\
+        S &= D^{-1/2} A D^{-1/2}, \qquad D_{ii} = \sum_j A_{ij} \\
         y_i &= \max(s_i, 0)^\gamma / \sqrt{\text{query\_k}} \text{ for the query\_k nearest, else } 0 \\
         (I - \alpha S) f &= y, \qquad d_i = 1 - (1 - \alpha) f_i
 

@@ -22,9 +22,9 @@ class KReciprocal(Reranker):
 
     .. math::
         R(p, k) &= \{ g \in N(p, k) : p \in N(g, k) \} \\
-        R^*(p, k) &= R(p, k) \cup \textstyle\bigcup \{ R(g, \tfrac{k}{2}) : g \in R(p, k),\
+        R^*(p, k) &= R(p, k) \cup \bigcup \{ R(g, \tfrac{k}{2}) : g \in R(p, k),\
             |R(p, k) \cap R(g, \tfrac{k}{2})| \ge \tfrac{2}{3} |R(g, \tfrac{k}{2})| \} \\
-        V_{pg} &\propto e^{-d(p, g)} \text{ if } g \in R^*(p, k), \text{ else } 0, \qquad \textstyle\sum_g V_{pg} = 1 \\
+        V_{pg} &\propto e^{-d(p, g)} \text{ if } g \in R^*(p, k), \text{ else } 0, \qquad \sum_g V_{pg} = 1 \\
         V'_p &= \text{mean of } V_g \text{ over } g \in N(p, \text{k\_expansion} - 1) \\
         d_J(q, g) &= 1 - \frac{\sum_i \min(V'_{qi}, V'_{gi})}{\sum_i \max(V'_{qi}, V'_{gi})} \\
         d^*(q, g) &= (1 - \lambda) d_J(q, g) + \lambda d(q, g)

@@ -6,6 +6,7 @@ import importlib
 import json
 import pickle
 import re
+import struct
 import zipfile
 
 import numpy as np
@@ -162,7 +163,9 @@ def test_flipped_bits__are_an_error(member, path):
     whole = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         info = max((info for info in archive.infolist() if info.filename.endswith(member)), key=lambda i: i.file_size)
-    whole[info.header_offset + 200 + info.file_size // 2] ^= 0xFF
+    lengths = whole[info.header_offset + 26 : info.header_offset + 30]  # of name and extra field, which come before it
+    start = info.header_offset + 30 + sum(struct.unpack("<HH", lengths))
+    whole[start + info.file_size // 2] ^= 0xFF
     path.write_bytes(whole)
     with pytest.raises(PersistenceError, match="damaged"):
         load(path)
