@@ -20,11 +20,11 @@ from sklearn_psp.datasets import load_photographs, make_distorted_copies
 from sklearn_psp.displays import RetrievalDisplay
 
 photographs = load_photographs()
-names = pd.Series(photographs.target_names)
+names = np.asarray(photographs.target_names)
 sizes = [Image.open(path).size for path in photographs.filenames]
 metadata = pd.DataFrame({"width": [w for w, _ in sizes], "kind": "original"})
 gallery = NearestImageRetriever(n_neighbors=5, featurizer=PSPNetFeaturizer(image_size=160))
-gallery.fit(photographs.filenames, photographs.target, ids=names, metadata=metadata)
+gallery.fit(photographs.filenames, names, ids=names, metadata=metadata)
 gallery.n_samples_fit_
 
 # %%
@@ -36,7 +36,7 @@ keep = [i for i, kind in enumerate(copies.kind) if kind != "close-up"]
 ids = [f"{names[copies.target[i]]}, {copies.kind[i]}" for i in keep]
 gallery.partial_fit(
     [copies.images[i] for i in keep],
-    copies.target[keep],
+    names[copies.target[keep]],
     ids=ids,
     metadata=pd.DataFrame({"width": -1, "kind": np.asarray(copies.kind)[keep]}),
 )
@@ -61,7 +61,7 @@ gallery.n_samples_fit_
 # -------
 # Only originals, by a function of the metadata; then only three pictures, by their ids.
 close_ups = [i for i, kind in enumerate(copies.kind) if kind == "close-up"]
-queries, labels = [copies.images[i] for i in close_ups], copies.target[close_ups]
+queries, labels = [copies.images[i] for i in close_ups], names[copies.target[close_ups]]
 query = queries[6:7]
 gallery.retrieve(query, 3, where=lambda table: table["kind"] == "original")
 
