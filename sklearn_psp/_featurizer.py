@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import closing
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_psp._persistence._arrays import is_saving
 from sklearn_psp._persistence._featurizer_state import pack_featurizer, unpack_featurizer
-from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, WeightsError
-from sklearn_psp.utils._arrays import RowBlocks, unit_rows
+from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, RuntimeFallbackWarning, WeightsError
+from sklearn_psp.utils._arrays import unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._optional import is_installed
 from sklearn_psp.utils._tables import is_table, parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
@@ -95,22 +94,34 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What an unreadable picture does: raise `ImageReadError`, or become a row of NaN with one `ImageReadWarning`.
     batch_size : int or "auto", default="auto"
-        Pictures per pass. `"auto"` measures a few sizes, once per process, network and image size.
+        Pictures per pass. `"auto"` measures a few sizes, once per process, network and image size; on a GPU it takes
+        what half of the free memory holds.
     device : str or torch.device, default="auto"
         `"auto"` takes the first of cuda, xpu, mps and cpu that is there. One that is asked for and absent is an error.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the network; descriptors are float32 throughout. `"auto"` takes bfloat16 on a CPU where it
         measures faster, once per process, network and image size; on a GPU what it computes in.
-    runtime : {"auto", "torch"}, default="auto"
-        What runs the network; today both mean torch.
+    runtime : {"auto", "torch", "openvino"}, default="auto"
+        What runs the network. OpenVINO (extra `cpu`) is the faster one on a CPU, and gives the same feature maps in
+        float32; `"auto"` takes it there where it is installed and agrees with torch about a picture of noise.
+    compile : bool, default=False
+        Let torch compile the network, which takes a minute and a C++ compiler; with torch as the runtime.
     n_jobs : int or None, default=None
         Threads that read pictures ahead of the network. None means one per core, at most eight; -1 one per core.
-    cache : None, default=None
-        Reserved for a cache of feature maps.
+    cache : str, path-like or None, default=None
+        Folder in which the feature maps of every picture are kept, for any number of processes at once. With it,
+        changing how maps are pooled, weighted and joined (`bin_sizes`, `part_order`, `pooling`, `gem_power`,
+        `part_weights`, `aggregation`, `center`, `normalize`) or any step after never runs the network again, and a run
+        that was interrupted continues where it was. Maps are kept, and used from the first pass on, in half precision:
+        125 kB a picture at one scale of 224 pixels, 256 kB at the default two; a million pictures take 125 to 256 GB.
+        They are found by the content of the picture, the weights and all that is done before pooling.
+    cache_size : float, default=10_000
+        Most megabytes of feature maps in the folder; those used longest ago are forgotten.
     random_state : int, RandomState instance or None, default=None
         Seed of random weights (`weights=None`).
     verbose : int, default=0
-        Above 0, show a progress bar.
+        Above 0, show progress: a bar with pictures a second and the time left, or a line now and then in the worker
+        processes of joblib.
 
     Attributes
     ----------
@@ -130,6 +141,8 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         What is subtracted; zeros with `center=False`.
     device_ : str
         Where the network runs.
+    runtime_ : {"torch", "openvino"}
+        What runs the network.
     precision_ : {"float32", "bfloat16", "float16"}
         Precision of the network, kept by pickle: gallery and queries are described alike.
     batch_size_ : int
@@ -191,9 +204,11 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "device": [str, HasMethods(["type"])],
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "runtime": [StrOptions({"auto", "torch"})],
+        "runtime": [StrOptions({"auto", "torch", "openvino"})],
+        "compile": ["boolean"],
         "n_jobs": [Integral, None],
-        "cache": [None],
+        "cache": [str, os.PathLike, None],
+        "cache_size": [Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -222,8 +237,10 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         device="auto",
         precision="auto",
         runtime="auto",
+        compile=False,
         n_jobs=None,
         cache=None,
+        cache_size=10_000,
         random_state=None,
         verbose=0,
     ):
@@ -248,8 +265,10 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.runtime = runtime
+        self.compile = compile
         self.n_jobs = n_jobs
         self.cache = cache
+        self.cache_size = cache_size
         self.random_state = random_state
         self.verbose = verbose
 
@@ -294,7 +313,8 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         if features is None:
             features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
             self._report(failures, keep=True)
-        return self._finish(features)
+            features = self._normalized(features)
+        return self._centred(features)
 
     def transform(self, X):
         """Describe pictures.
@@ -309,7 +329,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         ndarray of shape (n_pictures, n_features_out_), float32
             Descriptors; rows of NaN for unreadable pictures with `on_error="nan"`.
         """
-        return self._finish(self._describe(X, "global_features"))
+        return self._centred(self._normalized(self._describe(X, "global_features")))
 
     def transform_parts(self, X):
         """Describe the parts of pictures.
@@ -351,7 +371,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _fit(self, X):
-        """Fit, and return the features of X if they had to be computed: neither centred nor normalised."""
+        """Fit, and return the features of X if they had to be computed: normalised, not centred."""
         for attribute in ("n_features_in_", "feature_names_in_", "errors_"):
             self.__dict__.pop(attribute, None)
         if X is not None:
@@ -364,7 +384,8 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             return None
         features, failures = self._compute(X, "global_features")
         self._report(failures, keep=True)
-        read = self._normalized(features[~np.isnan(features[:, 0])] if failures else features)
+        features = self._normalized(features)
+        read = features[~np.isnan(features[:, 0])] if failures else features
         if not len(read):
             raise ImageReadError("none of the pictures could be read, there is nothing to fit", self.errors_)
         share = len(read) / (len(read) + _CENTER_PRIOR)
@@ -401,8 +422,42 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         self.n_features_out_ = backbone.n_channels * (self.n_parts_ if self.aggregation == "concat" else 1)
         device = _nets.resolve_device(self.device)
         self.device_ = str(device)
-        self.precision_ = _nets.resolve_precision(self.precision, backbone, device)
-        self.batch_size_ = _nets.resolve_batch_size(self.batch_size, backbone, device, self.precision_)
+        self._set_plan(self._resolve_plan(backbone, device))
+
+    def _resolve_plan(self, backbone, device):
+        """Replace every "auto"; what a cache was filled with is decided once and kept with it."""
+        from sklearn_psp import _nets
+
+        asked = {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "batch_size": self.batch_size,
+            "compiled": self.compile,
+        }
+        if self.cache is None:
+            return _nets.resolve_plan(backbone, device, **asked)
+        from sklearn_psp._extraction import kept_plan
+
+        return kept_plan(self._store(), backbone, device, asked)
+
+    def _set_plan(self, plan):
+        self.runtime_ = plan.runtime
+        self.precision_ = plan.precision
+        self.batch_size_ = plan.batch_size
+        self._n_workers = plan.n_workers
+
+    def _plan(self, backbone, device):
+        from sklearn_psp import _nets
+
+        if self._n_workers is None:  # fitted elsewhere, with a device or a runtime that is not here
+            asked = {"runtime": self.runtime_, "precision": self.precision_, "batch_size": self.batch_size}
+            self._set_plan(_nets.resolve_plan(backbone, device, **asked, compiled=self.compile))
+        return _nets.Plan(self.runtime_, self.precision_, self.batch_size_, self._n_workers, self.compile)
+
+    def _store(self):
+        from sklearn_psp._cache import open_store
+
+        return open_store(self.cache, max_bytes=max(1, int(self.cache_size * 1e6)))
 
     def _check_rows(self, X, *, reset):
         """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
@@ -427,46 +482,34 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             part_weights=self.part_weights_,
             aggregation=self.aggregation,
         )
-        return _nets.Runner(
-            backbone,
-            pooling,
-            device=_nets.resolve_device(self.device_),
-            precision=self.precision_,
-            batch_size=self.batch_size_,
-            sizes=self._sizes(),
-            flip=self.flip,
-        )
-
-    def _sizes(self):
-        """Return (height, width) of every scale, the largest first: the others are made from it."""
+        device = _nets.resolve_device(self.device_)
         sizes = {scaled_size(self._request["image_size"], scale) for scale in self.scales_}
-        return sorted(sizes, reverse=True)
+        # The largest first: the others are made from it.
+        views = _nets.Views(sorted(sizes, reverse=True), flip=self.flip)
+        return _nets.Runner(backbone, pooling, device=device, plan=self._plan(backbone, device), views=views)
 
     def _compute(self, X, method):
         """Read X batch by batch, and return the features and the failures."""
-        from sklearn_psp._images import as_pictures, read_batches
+        from sklearn_psp._extraction import CachedFeatures, extract
+        from sklearn_psp._images import as_pictures
 
         pictures = as_pictures(X, image_shape=self.image_shape)
         runner = self._runner()
-        batches = read_batches(
-            pictures,
-            batch_size=self.batch_size_,
-            image_size=runner.sizes[0],
-            resize=self.resize,
-            on_error=self.on_error,
-            n_jobs=self.n_jobs,
-        )
-        blocks = RowBlocks(pictures.n_pictures)
-        failures = []
-        # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
-        with closing(batches), progress(pictures.n_pictures, "describing pictures", "picture", self.verbose) as bar:
-            for batch in batches:
-                features = getattr(runner, method)(batch.images)
-                features[[failure.index - batch.start for failure in batch.failures]] = np.nan
-                failures.extend(batch.failures)
-                blocks.append(features)
-                bar.update(len(features))
-        return blocks.array(), failures
+        cache = None
+        if self.cache is not None:
+            pooled = (self.bin_sizes, self.part_order, self.pooling, self.gem_power, self.aggregation, method)
+            cache = CachedFeatures(
+                self._store(), runner, maps=f"{self.resize}", features=f"{pooled}{self.part_weights_.tolist()}"
+            )
+        n_channels = self.backbone_info_["n_channels"]
+        shape = (self.n_features_out_,) if method == "global_features" else (self.n_parts_, n_channels)
+        reading = {
+            "image_size": runner.views.sizes[0],
+            "resize": self.resize,
+            "on_error": self.on_error,
+            "n_jobs": self.n_jobs,
+        }
+        return extract(pictures, runner, method, shape, reading=reading, cache=cache, verbose=self.verbose)
 
     def _describe(self, X, method):
         check_is_fitted(self)
@@ -495,13 +538,15 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             )
 
     def _normalized(self, features):
-        return unit_rows(features) if self.normalize else features
+        """Normalise in place: features are this call's own."""
+        return unit_rows(features, out=features) if self.normalize else features
 
-    def _finish(self, features):
-        """Normalise, centre, and normalise again: the centre is a mean of unit vectors."""
+    def _centred(self, features):
+        """Subtract the centre, which is a mean of normalised features, and normalise again."""
         if not self.center:
-            return self._normalized(features)
-        return self._normalized(self._normalized(features) - self.center_)
+            return features
+        features -= self.center_
+        return self._normalized(features)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -509,12 +554,22 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state):
         super().__setstate__(unpack_featurizer(state, _make_module))
-        if self.__dict__.get("device_", "cpu") == "cpu" or self.device != "auto":
-            return
-        # Fitted on a GPU and loaded where there may be none: "auto" is resolved anew, the precision stays.
-        from sklearn_psp import _nets
+        if self.__dict__.get("device_", "cpu") != "cpu" and self.device == "auto":
+            # Fitted on a GPU and loaded where there may be none: "auto" is resolved anew, the precision stays.
+            from sklearn_psp import _nets
 
-        self.device_ = str(_nets.resolve_device("auto"))
+            fitted_on, self.device_ = self.device_, str(_nets.resolve_device("auto"))
+            if self.device_ != fitted_on:
+                self._n_workers = None
+        if self.__dict__.get("runtime_") == "openvino" and self.runtime == "auto" and not is_installed("openvino"):
+            warnings.warn(
+                RuntimeFallbackWarning(
+                    "fitted with OpenVINO, which is not installed here: torch runs the network, to the same feature "
+                    "maps but for rounding; pip install 'sklearn_psp[cpu]'"
+                ),
+                stacklevel=2,
+            )
+            self.runtime_, self._n_workers = "torch", None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

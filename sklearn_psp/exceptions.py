@@ -10,6 +10,8 @@ from __future__ import annotations
 __all__ = [
     "BackboneError",
     "BatchSizeWarning",
+    "CacheError",
+    "CacheSizeWarning",
     "DeviceError",
     "ImageInputError",
     "ImageReadError",
@@ -22,6 +24,7 @@ __all__ = [
     "PSPWarning",
     "PersistenceError",
     "RecallWarning",
+    "RuntimeFallbackWarning",
     "UnknownIdError",
     "UntrustedTypeError",
     "WeightsError",
@@ -79,6 +82,10 @@ class MissingDependencyError(PSPError, ImportError):
     """An optional package is not installed; the message holds the pip line that brings it."""
 
 
+class CacheError(PSPError, OSError):
+    """A cache of feature maps cannot be opened or written."""
+
+
 class UnknownIdError(PSPError, KeyError):
     """No picture of the gallery has this id."""
 
@@ -119,6 +126,14 @@ class ImageReadWarning(PSPWarning):
 
 class BatchSizeWarning(PSPWarning):
     """The batch did not fit into the device's memory and was made smaller."""
+
+
+class CacheSizeWarning(PSPWarning):
+    """The feature maps of one call are more than the cache may hold."""
+
+
+class RuntimeFallbackWarning(PSPWarning):
+    """A faster runtime is installed but cannot run this network, or was there at fit and is gone."""
 
 
 class RecallWarning(PSPWarning):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sklearn_psp._images._containers import as_pictures
-from sklearn_psp._images._pictures import Pictures
+from sklearn_psp._images._pictures import Pictures, SomePictures
 from sklearn_psp._images._read import read_batches, read_picture
 from sklearn_psp._images._resize import resize_picture
 from sklearn_psp._images._types import PictureBatch, ReadFailure, failures_frame
@@ -12,6 +12,7 @@ __all__ = [
     "PictureBatch",
     "Pictures",
     "ReadFailure",
+    "SomePictures",
     "as_pictures",
     "failures_frame",
     "read_batches",

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_psp._images._sources import describe_source, is_path, rgb_from_source
+from sklearn_psp._images._content import array_key
+from sklearn_psp._images._sources import describe_source, is_path, known_key, load_source
 
-__all__ = ["ArrayPictures", "ItemPictures", "PictureStream", "Pictures", "RowPictures"]
+__all__ = ["ArrayPictures", "ItemPictures", "PictureStream", "Pictures", "RowPictures", "SomePictures"]
 
 
 class Pictures:
@@ -43,15 +44,23 @@ class Pictures:
         """Positions of the paths that name no file."""
         return []
 
-    def rgb(self, source: Any) -> np.ndarray:
-        """Read one picture that `get` or iterating gave, at full size.
+    def load(self, source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
+        """Read one picture that `get` or iterating gave: the key of its content, and what decodes it at full size.
 
         Raises
         ------
         PictureRefusedError
-            With the reason.
+            With the reason; the returned callable may raise it too.
         """
-        return rgb_from_source(source)
+        return load_source(source)
+
+    def known_key(self, i: int) -> bytes | None:
+        """Return the key of picture i where that takes no reading, else None."""
+        return known_key(self.get(i))
+
+    def row(self, i: int) -> int:
+        """Return the position in X of picture i."""
+        return i
 
     def ready(self, image_size: tuple[int, int]) -> Callable[[int, int], np.ndarray] | None:
         """Return a function from (start, stop) to finished images where there is nothing to do, else None."""
@@ -69,6 +78,9 @@ class ItemPictures(Pictures):
 
     def get(self, i):
         return self._items[i]
+
+    def known_key(self, i):
+        return super().known_key(i) if self._in_memory else None
 
     def missing_files(self):
         if not self._in_memory:
@@ -109,7 +121,14 @@ class RowPictures(Pictures):
     def get(self, i):
         return self._table[i]
 
-    def rgb(self, source):
+    def load(self, source):
+        picture = self._rgb(source)
+        return array_key(picture), lambda: picture
+
+    def known_key(self, i):
+        return None
+
+    def _rgb(self, source):
         with np.errstate(over="ignore"):  # rows are taken as they are
             picture = np.multiply(source, self._scale, dtype=np.float64).astype(np.float32).reshape(self._shape)
         if self._shape[2] == 4:
@@ -133,3 +152,32 @@ class PictureStream(Pictures):
     def __iter__(self):
         for position, batch in enumerate(self._batches):
             yield from self._open_batch(position, batch)
+
+
+class SomePictures(Pictures):
+    """Some of other pictures, which keep their positions in X."""
+
+    def __init__(self, pictures: Pictures, rows: Sequence[int]):
+        self._pictures = pictures
+        self._rows = rows
+        self.n_pictures = len(rows)
+        self.dtype = pictures.dtype
+
+    def get(self, i):
+        return self._pictures.get(self._rows[i])
+
+    def row(self, i):
+        return self._pictures.row(self._rows[i])
+
+    def describe(self, i):
+        return self._pictures.describe(self._rows[i])
+
+    def load(self, source):
+        return self._pictures.load(source)
+
+    def known_key(self, i):
+        return self._pictures.known_key(self._rows[i])
+
+    def missing_files(self):
+        places = {row: i for i, row in enumerate(self._rows)}
+        return [places[row] for row in self._pictures.missing_files() if row in places]

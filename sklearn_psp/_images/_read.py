@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
 from sklearn_psp._images._containers import as_pictures
+from sklearn_psp._images._content import array_key
 from sklearn_psp._images._pictures import Pictures
 from sklearn_psp._images._quiet import quiet_decoders
 from sklearn_psp._images._resize import RESIZE_MODES, resize_picture
@@ -64,6 +65,7 @@ def read_batches(
     on_error: str = "raise",
     n_jobs: int | None = None,
     image_shape: Any = None,
+    skip: Callable[[bytes], bool] | None = None,
 ) -> Iterator[PictureBatch]:
     """Read the pictures of X in batches of one size, ahead of the consumer.
 
@@ -83,6 +85,8 @@ def read_batches(
         Threads that read. None: one per core, at most 8; -1: all cores.
     image_shape : None, "auto", (h, w) or (h, w, c), default=None
         See `as_pictures`.
+    skip : callable or None, default=None
+        Told the key of a picture's content, says whether it need not be decoded. Called in the reading threads.
 
     Returns
     -------
@@ -108,21 +112,35 @@ def read_batches(
         _raise_missing(pictures)
     ready = pictures.ready(image_size)
     if ready is not None:
-        starts = range(0, pictures.n_pictures, batch_size)
-        return (PictureBatch(start, ready(start, min(start + batch_size, pictures.n_pictures))) for start in starts)
-    return _read(pictures, batch_size, tuple(image_size), resize, on_error, n_threads)
+        return _hand_out(ready, pictures.n_pictures, batch_size)
+    return _read(pictures, batch_size, tuple(image_size), resize, on_error, n_threads, skip)
+
+
+def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[PictureBatch]:
+    for start in range(0, n, batch_size):
+        images = ready(start, min(start + batch_size, n))
+        yield PictureBatch(start, images, keys=tuple(map(array_key, images)))
 
 
 def _read(
-    pictures: Pictures, batch_size: int, image_size: tuple[int, int], resize: str, on_error: str, n_threads: int
+    pictures: Pictures,
+    batch_size: int,
+    image_size: tuple[int, int],
+    resize: str,
+    on_error: str,
+    n_threads: int,
+    skip: Callable[[bytes], bool] | None,
 ) -> Iterator[PictureBatch]:
-    def read_into(image: np.ndarray, source: Any) -> tuple[str, str] | None:
+    def read_into(image: np.ndarray, source: Any) -> _Read:
         try:
-            picture = pictures.rgb(source)
+            key, decode = pictures.load(source)
+            if skip is not None and skip(key):
+                return _Read(key, skipped=True)
+            picture = decode()
         except PictureRefusedError as refusal:
-            return describe_source(source), str(refusal)
+            return _Read(None, failure=(describe_source(source), str(refusal)))
         image[...] = resize_picture(picture, image_size, resize)
-        return None
+        return _Read(key)
 
     def groups():
         start, sources = 0, iter(pictures)
@@ -140,18 +158,31 @@ def _read(
     work = work_ahead(groups(), read_into, n_threads=n_threads, n_ahead=n_ahead)
     with quiet_decoders(), contextlib.closing(work):
         for (start, images), results in work:
-            failures = tuple(ReadFailure(start + i, *result) for i, result in enumerate(results) if result is not None)
+            failures = tuple(
+                ReadFailure(pictures.row(start + i), *result.failure)
+                for i, result in enumerate(results)
+                if result.failure is not None
+            )
             if failures and on_error == "raise":
                 first = failures[0]
                 raise ImageReadError(
                     f"X[{first.index}] ({quote_source(first.source)}) could not be decoded: {first.reason}; {_REMEDY}",
                     failures_frame([first]),
                 )
-            yield PictureBatch(start, images, failures)
+            keys = tuple(result.key for result in results)
+            yield PictureBatch(start, images, failures, keys, frozenset(i for i, r in enumerate(results) if r.skipped))
+
+
+class _Read(NamedTuple):
+    key: bytes | None
+    failure: tuple[str, str] | None = None
+    skipped: bool = False
 
 
 def _raise_missing(pictures: Pictures) -> None:
-    missing = [ReadFailure(i, pictures.describe(i), "there is no such file") for i in pictures.missing_files()]
+    missing = [
+        ReadFailure(pictures.row(i), pictures.describe(i), "there is no such file") for i in pictures.missing_files()
+    ]
     if not missing:
         return
     named = ", ".join(f"X[{failure.index}] ({failure.source!r})" for failure in missing[:_N_NAMED])

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor, rgb_from_array, rgb_from_tensor
+from sklearn_psp._images._content import array_key, bytes_key, known_file_key, note_file_key
 from sklearn_psp._images._decode import rgb_from_bytes, rgb_from_image
 from sklearn_psp._images._types import PictureRefusedError
 
-__all__ = ["describe_source", "is_one_picture", "is_path", "quote_source", "rgb_from_source"]
+__all__ = [
+    "describe_source",
+    "is_one_picture",
+    "is_path",
+    "known_key",
+    "load_source",
+    "quote_source",
+    "rgb_from_source",
+]
 
 
 def is_path(source: object) -> bool:
@@ -85,10 +95,53 @@ def rgb_from_source(source: object) -> np.ndarray:
     PictureRefusedError
         With the reason, if the source holds no readable picture.
     """
+    return load_source(source)[1]()
+
+
+def load_source(source: object) -> tuple[bytes, Callable[[], np.ndarray]]:
+    """Read one picture as far as it takes to know its content.
+
+    Parameters
+    ----------
+    source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
+        One picture.
+
+    Returns
+    -------
+    key : bytes
+        16 bytes that stand for the content: of the file for a path and for bytes, of the pixels for anything else.
+    decode : callable
+        Returns the picture, as `rgb_from_source` does; the slow half of the work for files.
+
+    Raises
+    ------
+    PictureRefusedError
+        With the reason; `decode` may raise it too.
+    """
     if is_path(source):
-        return rgb_from_bytes(_file_content(source))
+        data, status = _file_content(source)
+        key = bytes_key(data)
+        note_file_key(source, status, key)
+        return key, lambda: rgb_from_bytes(data)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return rgb_from_bytes(source if isinstance(source, bytes) else bytes(source))
+        data = source if isinstance(source, bytes) else bytes(source)
+        return bytes_key(data), lambda: rgb_from_bytes(data)
+    picture = _rgb_in_memory(source)
+    return array_key(picture), lambda: picture
+
+
+def known_key(source: object) -> bytes | None:
+    """Return the key that `load_source` would, where that takes no reading and no conversion, else None."""
+    if is_path(source):
+        return known_file_key(source)
+    if isinstance(source, bytes):
+        return bytes_key(source)
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3:
+        return array_key(source) if source.size else None
+    return None
+
+
+def _rgb_in_memory(source: object) -> np.ndarray:
     if isinstance(source, Image.Image):
         return rgb_from_image(source)
     if is_tensor(source):
@@ -112,7 +165,7 @@ def _is_missing(source: object) -> bool:
     return source is None or source is pd.NA or source is pd.NaT or (isinstance(source, float) and source != source)
 
 
-def _file_content(path: str | os.PathLike) -> bytes:
+def _file_content(path: str | os.PathLike) -> tuple[bytes, os.stat_result]:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -120,7 +173,7 @@ def _file_content(path: str | os.PathLike) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
             raise PictureRefusedError("it is not a regular file")
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(), status
     except FileNotFoundError:
         raise PictureRefusedError("there is no such file") from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path

@@ -36,22 +36,28 @@ class ReadFailure:
 
 @dataclass(frozen=True)
 class PictureBatch:
-    """Consecutive pictures of X, all of one size.
+    """Consecutive pictures, all of one size.
 
     Parameters
     ----------
     start : int
-        Position in X of the first picture.
+        Position of the first picture.
     images : ndarray of shape (n, height, width, 3), uint8, RGB, C-contiguous
         On the scale 0 to 255; float32 when X is a table of floats or of integers other than uint8. May be a view of
         the user's X: never write to it.
     failures : tuple of ReadFailure
         The pictures that could not be read, whose rows of `images` hold zeros. Empty unless `on_error="nan"`.
+    keys : tuple of (bytes or None)
+        What stands for the content of each picture; None for one that could not be read.
+    skipped : frozenset of int
+        Rows of `images` that hold zeros because the reader was told to skip their content.
     """
 
     start: int
     images: np.ndarray
     failures: tuple[ReadFailure, ...] = ()
+    keys: tuple[bytes | None, ...] = ()
+    skipped: frozenset[int] = frozenset()
 
 
 def failures_frame(failures: Iterable[ReadFailure]) -> pd.DataFrame:

@@ -2,20 +2,22 @@
 
 from sklearn_psp._nets._backbones import load_backbone, module_with, pack_weights
 from sklearn_psp._nets._devices import resolve_device
-from sklearn_psp._nets._precision import resolve_batch_size, resolve_precision
+from sklearn_psp._nets._plan import Plan, resolve_plan
 from sklearn_psp._nets._pyramid import PyramidPooling, part_sequence
 from sklearn_psp._nets._runner import Runner
 from sklearn_psp._nets._specs import BackboneRequest
+from sklearn_psp._nets._views import Views
 
 __all__ = [
     "BackboneRequest",
+    "Plan",
     "PyramidPooling",
     "Runner",
+    "Views",
     "load_backbone",
     "module_with",
     "pack_weights",
     "part_sequence",
-    "resolve_batch_size",
     "resolve_device",
-    "resolve_precision",
+    "resolve_plan",
 ]

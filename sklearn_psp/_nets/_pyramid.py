@@ -14,6 +14,8 @@ __all__ = ["Part", "PyramidPooling", "part_sequence"]
 
 # Generalised means are of positive numbers; Radenovic et al. 2019 clamp alike.
 _GEM_FLOOR = 1e-6
+# Above it, (1e-6 / maximum) ** p underflows float32.
+_MOST_PLAIN_POWER = 5
 
 
 class Part(NamedTuple):
@@ -111,6 +113,7 @@ class PyramidPooling(nn.Module):
         self.sequence = part_sequence(bin_sizes, part_order)
         raster = part_sequence(bin_sizes)
         self.order = [raster.index(part) for part in self.sequence]
+        self._reordered = self.order != sorted(self.order)
         self.grids = [(size, size) if isinstance(size, int) else tuple(size) for size in bin_sizes]
         self.pooling = pooling
         self.gem_power = gem_power
@@ -136,19 +139,15 @@ class PyramidPooling(nn.Module):
         torch.Tensor of shape (n, n_parts, channels), float32
             The f_i, of unit length (zero where the part is zero), in order.
         """
-        pool = {"max": F.adaptive_max_pool2d, "avg": F.adaptive_avg_pool2d, "gem": self._generalised_mean}[self.pooling]
-        if self.pooling != "max":
-            maps = maps.float()
-        pooled = torch.cat([pool(maps, grid).flatten(2) for grid in self.grids], dim=2)
-        return F.normalize(pooled.transpose(1, 2)[:, self.order].float(), dim=-1)
+        before, pool, after = _POOLINGS[self.pooling if self.pooling != "gem" else self._gem()]
+        maps = before(maps, self.gem_power)
+        parts = torch.cat([pool(maps, grid) for grid in self.grids], dim=1)
+        if self._reordered:
+            parts = parts[:, self.order]
+        return F.normalize(after(parts.float(), self.gem_power), dim=-1)
 
-    def _generalised_mean(self, maps, grid):
-        """Pool the cells of a grid in the logarithm's domain: a plain power overflows float32 at moderate p."""
-        logs = maps.clamp_min(_GEM_FLOOR).log() * self.gem_power
-        rows, columns = (_boundaries(length, bins) for length, bins in zip(maps.shape[-2:], grid, strict=True))
-        cells = [logs[..., top:bottom, left:right].flatten(2) for top, bottom in rows for left, right in columns]
-        means = [torch.logsumexp(cell, dim=2) - math.log(cell.shape[2]) for cell in cells]
-        return (torch.stack(means, dim=2) / self.gem_power).exp()
+    def _gem(self):
+        return "gem" if self.gem_power <= _MOST_PLAIN_POWER else "gem in logarithms"
 
     def join(self, features: torch.Tensor) -> torch.Tensor:
         """Join local features (n, n_parts, channels) into global features (n, channels) or (n, n_parts * channels)."""
@@ -164,3 +163,43 @@ class PyramidPooling(nn.Module):
 def _boundaries(length, bins):
     """Return (start, end) of each bin of adaptive pooling, ends exclusive."""
     return [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+
+
+def _by_strips(reduce):
+    """Return a function that pools maps by rows first, then by columns of the strips: (n, parts, channels)."""
+
+    def pool(maps, grid):
+        cells = maps.permute(0, 2, 3, 1)
+        rows, columns = (_boundaries(length, bins) for length, bins in zip(maps.shape[-2:], grid, strict=True))
+        strips = [reduce(cells[:, top:bottom]) for top, bottom in rows]
+        return torch.stack([reduce(strip[:, left:right]) for strip in strips for left, right in columns], dim=1)
+
+    return pool
+
+
+def _average(maps, grid):
+    return F.adaptive_avg_pool2d(maps, grid).flatten(2).transpose(1, 2)
+
+
+def _log_mean_exp(cells):
+    return torch.logsumexp(cells, dim=1) - math.log(cells.shape[1])
+
+
+def _powers(maps, p):
+    """Raise to the power, relative to the largest value, which unit length cancels: float32 holds the result."""
+    maps = maps.float().clamp_min(_GEM_FLOOR)
+    return maps.div_(maps.amax((1, 2, 3), keepdim=True)).pow_(p)
+
+
+# What is done before pooling, how a grid is pooled, and what is done with the parts. For the maximum, strips are twice
+# as fast as torch's adaptive pooling, which notes where each maximum was; for the average the latter is.
+_POOLINGS = {
+    "max": (lambda maps, p: maps, _by_strips(lambda cells: cells.amax(dim=1)), lambda parts, p: parts),
+    "avg": (lambda maps, p: maps.float(), _average, lambda parts, p: parts),
+    "gem": (_powers, _average, lambda parts, p: parts.log().div_(p).exp_()),
+    "gem in logarithms": (
+        lambda maps, p: maps.float().clamp_min(_GEM_FLOOR).log() * p,
+        _by_strips(_log_mean_exp),
+        lambda parts, p: (parts / p).exp(),
+    ),
+}

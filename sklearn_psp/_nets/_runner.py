@@ -1,22 +1,31 @@
-"""Run batches of pictures through a network and pool them: uint8 arrays in, float32 arrays out."""
+"""Run batches of pictures through a network, several at a time, and pool them: arrays in, arrays out, in order."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torchvision.transforms.v2 import functional as vision
 
 from sklearn_psp._nets._devices import is_out_of_memory
-from sklearn_psp._nets._precision import autocast, prepared
+from sklearn_psp._nets._gpu import launched
+from sklearn_psp._nets._map_rows import MapRows
+from sklearn_psp._nets._plan import Plan, make_network
 from sklearn_psp._nets._pyramid import PyramidPooling
 from sklearn_psp._nets._specs import Backbone
+from sklearn_psp._nets._views import Views, pictures_tensor
+from sklearn_psp._nets._workers import one_core_threads
 from sklearn_psp.exceptions import BatchSizeWarning, OutOfDeviceMemoryError
 
 __all__ = ["Runner"]
+
+# Batches under way on a GPU: while one is computed, the next is on its way there.
+_GPU_DEPTH = 2
 
 
 class Runner:
@@ -30,124 +39,141 @@ class Runner:
         What is done with its feature maps.
     device : torch.device
         Where both run.
-    precision : {"float32", "bfloat16", "float16"}
-        Of the network; pooling ends in float32.
-    batch_size : int
-        Pictures per pass; halved, with one warning, when the device's memory does not hold them.
-    sizes : sequence of (int, int)
-        (height, width) of each scale the pictures are seen at.
-    flip : bool
-        Whether each picture is also seen mirrored.
+    plan : Plan
+        How the network is run. A batch is halved, with one warning, when the device's memory does not hold it.
+    views : Views
+        What the network sees of a picture.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        pooling: PyramidPooling,
-        *,
-        device: torch.device,
-        precision: str,
-        batch_size: int,
-        sizes: Sequence[tuple[int, int]],
-        flip: bool,
-    ):
-        self.module = prepared(backbone, device, precision)
+    def __init__(self, backbone: Backbone, pooling: PyramidPooling, *, device: torch.device, plan: Plan, views: Views):
         self.pooling = pooling.to(device)
         self.device = device
-        self.precision = precision
-        self.batch_size = batch_size
-        self.sizes = sizes
-        self.flip = flip
-        # (pixel / 255 - mean) / std = factor * pixel + offset, by channel
-        mean, std = (
-            torch.tensor(v, dtype=torch.float32, device=device) for v in (backbone.spec.mean, backbone.spec.std)
+        self.plan = plan
+        self.views = views
+        self.map_rows = MapRows(backbone, views)
+        self._backbone = backbone
+        self._network = None
+
+    @property
+    def network(self):
+        """The network, made when it is needed: where all feature maps are known, it never is."""
+        if self._network is None:
+            self._network = make_network(self._backbone, self.plan, self.device, self.views)
+        return self._network
+
+    @property
+    def identity(self) -> str:
+        """All that the feature maps of a picture depend on here, but its content and how it was resized."""
+        backbone, plan = self._backbone, self.plan
+        return repr(
+            (
+                *(backbone.spec.library, backbone.spec.name, backbone.spec.tap, backbone.spec.mean, backbone.spec.std),
+                *(backbone.sha256, backbone.fingerprint(), backbone.image_size, self.views),
+                *(plan.runtime, plan.precision, self.device.type),
+            )
         )
-        self._factor, self._offset = 1 / (255 * std), -mean / std
 
-    def local_features(self, images: np.ndarray) -> np.ndarray:
-        """Compute the parts' features.
+    def local_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Pool the feature maps of all views: unit vectors (n, n_parts, n_channels), averaged over the views."""
+        features = [self.pooling.local_features(view) for view in maps]
+        return features[0] if len(features) == 1 else F.normalize(sum(features), dim=-1)
 
-        Parameters
-        ----------
-        images : ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
-            Pictures of the largest size.
+    def global_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Pool and join: (n, n_features), neither centred nor normalised."""
+        return self.pooling.join(self.local_features(maps))
 
-        Returns
-        -------
-        ndarray of shape (n, n_parts, n_channels), float32
-            Unit vectors; averaged over scales and mirror images, then brought back to unit length.
-        """
-        return self._run(images, self._parts)
-
-    def global_features(self, images: np.ndarray) -> np.ndarray:
-        """Compute the joined features.
+    def run(self, batches: Iterable[np.ndarray], compute: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+        """Run batches through the network.
 
         Parameters
         ----------
-        images : ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
-            Pictures of the largest size.
+        batches : iterable of ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
+            Pictures of the largest size, `plan.batch_size` of them or fewer. Read ahead of what is yielded by a few.
+        compute : callable
+            Turns the feature maps of a batch, a list of one tensor per view, into a tuple of tensors of n rows.
 
-        Returns
-        -------
-        ndarray of shape (n, n_features), float32
-            Sum or concatenation of the local features; not centred, not normalised.
+        Yields
+        ------
+        tuple of ndarray
+            What `compute` returned, in the order of the batches.
         """
-        return self._run(images, lambda batch: self.pooling.join(self._parts(batch)))
-
-    def _run(self, images, compute):
-        asked, done, pieces = self.batch_size, 0, []
-        while done < len(images):
-            chunk = images[done : done + self.batch_size]
-            try:
-                pieces.append(self._forward(chunk, compute))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.batch_size = self._half(len(chunk), error)
-                continue
-            done += len(chunk)
-        if self.batch_size < asked:
+        asked = self.plan.batch_size
+        pending = deque()
+        with self._launcher() as (launch, depth):
+            for batch in batches:
+                pending.append(launch(batch, compute))
+                if len(pending) > depth:
+                    yield pending.popleft()()
+            while pending:
+                yield pending.popleft()()
+        if self.plan.batch_size < asked:
             warnings.warn(
-                f"batch_size={asked} does not fit into the memory of {self.device}: going on with {self.batch_size}; "
-                f"pass batch_size={self.batch_size} to start there",
+                f"batch_size={asked} does not fit into the memory of {self.device}: going on with "
+                f"{self.plan.batch_size}; pass batch_size={self.plan.batch_size} to start there",
                 BatchSizeWarning,
                 stacklevel=2,
             )
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def pool(self, rows: np.ndarray, compute: Callable) -> tuple[np.ndarray, ...]:
+        """Compute what `run` would, from the half-precision rows of feature maps, (n, `map_rows.length`)."""
+        with torch.inference_mode():
+            return _arrays(compute(self.map_rows.unpack(torch.from_numpy(rows).to(self.device))))
+
+    @contextmanager
+    def _launcher(self):
+        """Yield a function that starts a batch and returns one that waits for it, and how many to start ahead."""
+        _ = self.network  # made here, not in a worker
+        if self.device.type == "cuda":
+            stream = torch.cuda.Stream(self.device)
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            yield (lambda batch, compute: self._start_on_gpu(batch, compute, stream)), _GPU_DEPTH
+        elif self.plan.n_workers:
+            with one_core_threads(self.plan.n_workers) as executor:
+                try:
+                    yield (lambda *job: executor.submit(self._compute, *job).result), self.plan.n_workers
+                finally:
+                    executor.shutdown(wait=True, cancel_futures=True)
+        else:
+
+            def compute_now(*job):
+                result = self._compute(*job)
+                return lambda: result
+
+            yield compute_now, 0
 
     @torch.inference_mode()
-    def _forward(self, images, compute):
-        # torch warns of read-only memory, which joblib hands to its workers; only such a batch is copied.
-        images = np.require(images, requirements=["C", "W"])
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return compute(batch).cpu().numpy()
+    def _start_on_gpu(self, batch, compute, stream):
+        try:
+            return launched(lambda pictures: compute(self.network.maps(pictures)), batch, self.device, stream)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            result = self._compute(batch, compute)
+            return lambda: result
 
-    def _parts(self, batch):
-        mirrors = (False, True) if self.flip else (False,)
-        views = [self._view(batch, size, mirrored) for size in self.sizes for mirrored in mirrors]
-        return views[0] if len(views) == 1 else F.normalize(sum(views), dim=-1)
+    @torch.inference_mode()
+    def _compute(self, images, compute):
+        done, pieces = 0, []
+        while done < len(images):
+            chunk = images[done : done + self.plan.batch_size]
+            try:
+                pieces.append(_arrays(compute(self.network.maps(pictures_tensor(chunk)))))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(len(chunk), error)
+                continue
+            done += len(chunk)
+        return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
 
-    def _view(self, batch, size, mirrored):
-        if tuple(batch.shape[-2:]) != tuple(size):
-            batch = vision.resize(batch, list(size), antialias=True)
-        if mirrored:
-            batch = batch.flip(-1)
-        with autocast(self.device, self.precision):
-            maps = self.module(self._normalized(batch))
-        # Maps of the mirror image are turned back, so that a part is the same part of the picture.
-        return self.pooling.local_features(maps.flip(-1) if mirrored else maps)
+    def _halve(self, tried, error):
+        if tried == 1:
+            raise OutOfDeviceMemoryError(
+                f"one picture of {self.views.sizes[0]} pixels does not fit into the memory of {self.device}; use a "
+                "smaller image_size or backbone, close what else uses the device, or device='cpu'"
+            ) from error
+        self.plan = replace(self.plan, batch_size=min(self.plan.batch_size, tried // 2))
 
-    def _normalized(self, batch):
-        """Scale pixels row by row: a broadcast along the three channels alone takes ten times as long."""
-        n, _, height, width = batch.shape
-        rows = batch.permute(0, 2, 3, 1).reshape(n, height, 3 * width).to(torch.float32)
-        rows = torch.addcmul(self._offset.repeat(width), rows, self._factor.repeat(width))
-        return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
 
-    def _half(self, tried, error):
-        if tried > 1:
-            return tried // 2
-        raise OutOfDeviceMemoryError(
-            f"one picture of {self.sizes[0]} pixels does not fit into the memory of {self.device}; use a smaller "
-            "image_size or backbone, close what else uses the device, or device='cpu'"
-        ) from error
+def _arrays(tensors):
+    return tuple(tensor.cpu().numpy() for tensor in tensors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PACKAGED", "Backbone", "BackboneRequest", "BackboneSpec"]
@@ -105,6 +106,25 @@ class Backbone:
     grid: tuple[int, int]
     fixed_size: bool = False
     memo: dict[tuple, Any] = field(default_factory=dict, repr=False)
+
+    def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (rows, columns) of the feature maps of pictures of (height, width); a picture is run to find out."""
+        key = ("grid", tuple(size))
+        if key not in self.memo:
+            with torch.inference_mode():
+                self.memo[key] = tuple(self.module(torch.zeros(1, 3, *size)).shape[-2:])
+        return self.memo[key]
+
+    def fingerprint(self) -> str:
+        """Say in two digits each what the network makes of noise: weights alone do not tell what is done with them."""
+        key = ("fingerprint",)
+        if key not in self.memo:
+            noise = torch.randn(1, 3, *self.image_size, generator=torch.Generator().manual_seed(0))
+            with torch.inference_mode():
+                maps = self.module(noise).double()
+            numbers = (maps.abs().mean(), maps.std(), maps.amax(), maps[..., 0].mean(), maps[:, 0].mean())
+            self.memo[key] = " ".join(f"{number:.2g}" for number in numbers)
+        return self.memo[key]
 
     def info(self) -> dict[str, Any]:
         """Return what the estimator shows as `backbone_info_`."""

@@ -1,43 +1,14 @@
-"""Arrays of row vectors: norms, blocks of rows, and their assembly."""
+"""Arrays of row vectors: norms, and blocks of rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["RowBlocks", "blocks", "row_blocks", "squared_norms", "unit_rows"]
+__all__ = ["blocks", "row_blocks", "squared_norms", "unit_rows"]
 
 # float64 numbers handled at a time, 2 MiB: the temporaries stay in the cache of one core.
 _BLOCK = 1 << 18
-
-
-class RowBlocks:
-    """Blocks of rows on their way into one array, written in place when the number of rows is known.
-
-    Parameters
-    ----------
-    n_rows : int or None
-        Total number of rows; None keeps the blocks until the end.
-    """
-
-    def __init__(self, n_rows: int | None):
-        self._n_rows = n_rows
-        self._blocks = []
-        self._array = None
-        self._filled = 0
-
-    def append(self, block: np.ndarray) -> None:
-        """Add the next rows."""
-        if self._n_rows is None:
-            self._blocks.append(block)
-            return
-        if self._array is None:
-            self._array = np.empty((self._n_rows, *block.shape[1:]), dtype=block.dtype)
-        self._array[self._filled : self._filled + len(block)] = block
-        self._filled += len(block)
-
-    def array(self) -> np.ndarray:
-        """Return all rows."""
-        return np.concatenate(self._blocks) if self._n_rows is None else self._array
+_SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
 def blocks(n, size):
@@ -66,8 +37,8 @@ def squared_norms(X):
     return norms
 
 
-def unit_rows(X, norms_squared=None):
-    """Scale rows to unit length; a new float32 array. Rows of zeros stay zero, rows of NaN stay NaN.
+def unit_rows(X, norms_squared=None, out=None):
+    """Scale rows to unit length. Rows of zeros stay zero, rows of NaN stay NaN.
 
     Parameters
     ----------
@@ -75,13 +46,23 @@ def unit_rows(X, norms_squared=None):
         Rows.
     norms_squared : ndarray of shape (n,), float64, default=None
         As from `squared_norms`, where the caller has them.
+    out : ndarray of shape (n, n_features), float32, default=None
+        Where the rows go, which may be X itself; None makes a new array.
 
     Returns
     -------
     ndarray of shape (n, n_features), float32
         Rows of length 1.
     """
-    lengths = np.sqrt(squared_norms(X) if norms_squared is None else norms_squared)
-    units = np.empty(X.shape, dtype=np.float32)
-    np.divide(X, np.where(lengths == 0, 1, lengths)[:, None], out=units, casting="same_kind")
-    return units
+    out = np.empty(X.shape, dtype=np.float32) if out is None else out
+    # Block by block: a row is still in the processor's cache when it is divided.
+    for rows in row_blocks(len(X), X.shape[1]):
+        lengths = np.sqrt(squared_norms(X[rows]) if norms_squared is None else norms_squared[rows])
+        lengths[lengths == 0] = 1
+        with np.errstate(over="ignore"):
+            rounded = lengths.astype(np.float32)
+        if np.isfinite(rounded).all() and (rounded > _SMALLEST_NORMAL).all():
+            np.divide(X[rows], rounded[:, None], out=out[rows])
+        else:  # lengths that float32 does not hold, or only coarsely
+            np.divide(X[rows], lengths[:, None], out=out[rows], casting="same_kind")
+    return out

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from sklearn_psp.exceptions import MissingDependencyError
 
-__all__ = ["import_optional_dependency"]
+__all__ = ["import_optional_dependency", "is_installed"]
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether a package could be imported, without importing it."""
+    return importlib.util.find_spec(name) is not None
 
 
 def import_optional_dependency(name: str, *, extra: str, purpose: str) -> ModuleType:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from contextlib import contextmanager
 
 __all__ = ["progress"]
+
+_LINE_EVERY_S = 10
 
 
 @contextmanager
@@ -29,5 +33,19 @@ def progress(total: int | None, description: str, unit: str, verbose: int):
     """
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=description, unit=f" {unit}", disable=not verbose, dynamic_ncols=True) as bar:
+    options = {"total": total, "desc": description, "unit": f" {unit}", "disable": not verbose}
+    if _is_worker():
+        # Bars of several worker processes would overwrite each other.
+        done = "{n_fmt} of {total_fmt}" if total is not None else "{n_fmt}"
+        left = ", {remaining} left" if total is not None else ""
+        line = f"{{desc}} in process {os.getpid()}: {done}, {{rate_fmt}}{left}\n"
+        options |= {"bar_format": line, "mininterval": _LINE_EVERY_S}
+    else:
+        options |= {"dynamic_ncols": True}
+    with tqdm(**options) as bar:
         yield bar
+
+
+def _is_worker():
+    """Tell whether this is a process of joblib or multiprocessing."""
+    return multiprocessing.parent_process() is not None

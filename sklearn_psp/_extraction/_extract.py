@@ -1,0 +1,166 @@
+"""Features of pictures: read ahead, each content once through the network, from the cache where it is there."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from sklearn_psp._extraction._cached import POOLED_AT_ONCE, CachedFeatures
+from sklearn_psp._extraction._table import Batcher, FeatureTable
+from sklearn_psp._images import Pictures, ReadFailure, SomePictures, read_batches
+from sklearn_psp._nets import Runner
+from sklearn_psp.utils._progress import progress
+
+__all__ = ["extract"]
+
+
+def extract(
+    pictures: Pictures,
+    runner: Runner,
+    method: str,
+    shape: tuple[int, ...],
+    *,
+    reading: dict[str, Any],
+    cache: CachedFeatures | None = None,
+    verbose: int = 0,
+) -> tuple[np.ndarray, list[ReadFailure]]:
+    """Compute the features of pictures.
+
+    Parameters
+    ----------
+    pictures : Pictures
+        The pictures.
+    runner : Runner
+        Network and pooling.
+    method : {"global_features", "local_features"}
+        What of the runner's is computed.
+    shape : tuple of int
+        Shape of the features of one picture.
+    reading : dict
+        `image_size`, `resize`, `on_error` and `n_jobs` of `read_batches`.
+    cache : CachedFeatures or None, default=None
+        Where feature maps are kept.
+    verbose : int, default=0
+        Above 0, progress is shown.
+
+    Returns
+    -------
+    features : ndarray of shape (n_pictures, *shape), float32
+        Rows of NaN for pictures that could not be read.
+    failures : list of ReadFailure
+        Those pictures, in order.
+    """
+    with progress(pictures.n_pictures, "describing pictures", "picture", verbose) as bar:
+        return _Extraction(pictures, runner, getattr(runner, method), shape, reading, cache, bar).run()
+
+
+class _Extraction:
+    """One call: what is done is in `run`, the rest is bookkeeping."""
+
+    def __init__(self, pictures, runner, features, shape, reading, cache, bar):
+        self.pictures = pictures
+        self.runner = runner
+        self.features = features
+        self.reading = reading
+        self.cache = cache
+        self.bar = bar
+        self.table = FeatureTable(pictures.n_pictures, shape)
+        self.first: dict[bytes, int] = {}  # where a content was met first
+        self.copies: dict[int, int] = {}
+        self.failures: list[ReadFailure] = []
+        self.lost: list[int] = []  # rows that were in the cache when they were read, but not when they were needed
+        self.n_read = 0
+
+    def run(self):
+        pictures = self.pictures
+        if self.cache is not None and pictures.n_pictures is not None:
+            pictures = self._without_known(pictures)
+        if pictures is not None:
+            self._through_network(pictures, may_skip=self.cache is not None and pictures.n_pictures is not None)
+        if self.lost:
+            self._through_network(SomePictures(self.pictures, sorted(self.lost)), may_skip=False)
+        failures = sorted(self.failures, key=lambda failure: failure.index)
+        n_rows = self.n_read if self.pictures.n_pictures is None else self.pictures.n_pictures
+        return self.table.finish(n_rows, self.copies, [failure.index for failure in failures]), failures
+
+    def _without_known(self, pictures):
+        """Place what can be had without reading, and return the pictures that are left."""
+        keys = [pictures.known_key(i) for i in range(pictures.n_pictures)]
+        left = []
+        for rows, features in self.cache.find(keys, self.runner, self.features, left):
+            self._place(rows, features)
+        return SomePictures(pictures, left) if left else None
+
+    def _through_network(self, pictures, *, may_skip):
+        names = deque()  # of the batches under way: rows and keys
+        batches = self._new_batches(pictures, names, may_skip)
+        # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
+        with closing(batches):
+            if self.cache is None:
+                for (features,) in self.runner.run(batches, lambda maps: (self.features(maps),)):
+                    self._place([row for row, _ in names.popleft()], features)
+                return
+            for packed, features in self.runner.run(batches, self.cache.computation(self.runner, self.features)):
+                rows, keys = zip(*names.popleft(), strict=True)
+                self.cache.add(keys, packed[: len(rows)], features[: len(rows)])
+                self._place(rows, features[: len(rows)])
+        self.cache.flush()
+
+    def _new_batches(self, pictures, names, may_skip):
+        """Yield full batches of pictures whose content has not been met; note their rows and keys in `names`."""
+        size = self.runner.plan.batch_size
+        batcher, stored = Batcher(size), []
+        batches = read_batches(pictures, batch_size=size, skip=self.cache.has if may_skip else None, **self.reading)
+        with closing(batches):
+            for batch in batches:
+                fresh = []
+                self.failures.extend(batch.failures)
+                self.bar.update(len(batch.failures))
+                for i, key in enumerate(batch.keys):
+                    row = pictures.row(batch.start + i)
+                    if key is None:
+                        continue
+                    if i in batch.skipped:
+                        stored.append((row, key))
+                    elif self.first.setdefault(key, row) == row:
+                        fresh.append((i, row, key))
+                    else:
+                        self.copies[row] = self.first[key]
+                        self.bar.update(1)
+                self.n_read = max(self.n_read, batch.start + len(batch.images))
+                if len(stored) >= POOLED_AT_ONCE:
+                    self._from_cache(stored)
+                if len(fresh) == len(batch.images):
+                    yield from self._note(batcher.add(batch.images, [(row, key) for _, row, key in fresh]), names)
+                elif fresh:
+                    images = batch.images[[i for i, _, _ in fresh]]
+                    yield from self._note(batcher.add(images, [(row, key) for _, row, key in fresh]), names)
+        self._from_cache(stored)
+        yield from self._note(batcher.rest(), names)
+
+    def _note(self, batches, names):
+        for images, rows_and_keys in batches:
+            names.append(rows_and_keys)
+            if self.cache is not None and len(images) < self.runner.plan.batch_size:
+                # Full batches always: the last bits of a picture's maps may depend on how many are beside it.
+                padding = np.zeros((self.runner.plan.batch_size - len(images), *images.shape[1:]), images.dtype)
+                images = np.concatenate([images, padding])
+            yield images
+
+    def _from_cache(self, stored):
+        """Pool maps that are in the cache; rows of those that are gone by now go to `lost`."""
+        if not stored:
+            return
+        rows, keys = zip(*stored, strict=True)
+        stored.clear()
+        found, features = self.cache.pooled(keys, self.runner, self.features)
+        self.lost.extend(row for row, there in zip(rows, found, strict=True) if not there)
+        if features is not None:
+            self._place([row for row, there in zip(rows, found, strict=True) if there], features)
+
+    def _place(self, rows, features):
+        self.table.put(np.asarray(rows, dtype=np.intp), features)
+        self.bar.update(len(rows))

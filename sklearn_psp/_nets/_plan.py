@@ -1,0 +1,257 @@
+"""How a network is run: by what, in which precision, and how many pictures at a time - measured, not guessed."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sklearn_psp._nets._openvino_network import OpenVINONetwork, check_openvino, import_openvino
+from sklearn_psp._nets._specs import Backbone
+from sklearn_psp._nets._torch_network import TorchNetwork
+from sklearn_psp._nets._views import Views, pictures_tensor
+from sklearn_psp._nets._workers import one_core_threads
+from sklearn_psp.exceptions import BackboneError, DeviceError, RuntimeFallbackWarning
+from sklearn_psp.utils._optional import is_installed
+
+__all__ = ["Plan", "make_network", "resolve_plan"]
+
+# On a CPU the best batch is small, as long as the maps of a batch fit the cache (benchmarks/throughput.py prints the
+# curve).
+_CPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+# OpenVINO is handed one picture at a time; this many are pooled together.
+_OPENVINO_BATCH_SIZE = 8
+_MOST_GPU_BATCH_SIZE = 256
+_OTHER_DEVICE_BATCH_SIZE = 64
+# Half precision must be this much faster than float32 to be worth its rounding.
+_MIN_GAIN = 1.1
+_ROUNDS = 5
+_BUDGET_S = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is run.
+
+    Attributes
+    ----------
+    runtime : {"torch", "openvino"}
+        What runs it.
+    precision : {"float32", "bfloat16", "float16"}
+        In which it computes.
+    batch_size : int
+        Pictures per pass.
+    n_workers : int
+        Threads that have a batch and a core each; 0 for one batch at a time on all cores, and on a GPU.
+    compiled : bool
+        Whether torch compiles it.
+    """
+
+    runtime: str
+    precision: str
+    batch_size: int
+    n_workers: int = 0
+    compiled: bool = False
+
+
+def make_network(backbone: Backbone, plan: Plan, device: torch.device, views: Views):
+    """Return the network that a plan speaks of."""
+    if plan.runtime == "openvino":
+        return OpenVINONetwork(backbone, plan.precision, views)
+    return TorchNetwork(backbone, device, plan.precision, views, compiled=plan.compiled)
+
+
+# Keyed by what is asked and by the weights: a user's own module is copied at every fit, but need not be measured anew.
+_PLANS: dict[tuple, Plan] = {}
+
+
+def resolve_plan(
+    backbone: Backbone,
+    device: torch.device,
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    batch_size: int | str = "auto",
+    compiled: bool = False,
+) -> Plan:
+    """Replace every "auto" by what is best here, once per process, network, image size and device.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    device : torch.device
+        Where it runs.
+    runtime : {"auto", "torch", "openvino"}, default="auto"
+        "auto" is OpenVINO on a CPU where it is installed and gives the same feature maps, else torch.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        "auto" on a CPU measures float32 against bfloat16; on CUDA it is bfloat16 where the GPU computes in it, else
+        float16; elsewhere float32.
+    batch_size : int or "auto", default="auto"
+        "auto" on a CPU takes the fastest of a few; on CUDA what half of the free memory holds; elsewhere 64, halved
+        when memory runs out.
+    compiled : bool, default=False
+        Whether torch compiles the network.
+
+    Returns
+    -------
+    Plan
+        Without any "auto".
+
+    Raises
+    ------
+    DeviceError
+        If what is asked for does not go together.
+    BackboneError
+        If OpenVINO is asked for and does not give the network's feature maps.
+    MissingDependencyError
+        If OpenVINO is asked for and not installed.
+    """
+    if runtime == "openvino" and device.type != "cpu":
+        raise DeviceError(f"runtime='openvino' runs on the CPU, but device={str(device)!r}; use runtime='torch'")
+    if runtime == "openvino" and compiled:
+        raise DeviceError("compile=True is torch's: use it with runtime='torch'")
+    key = (backbone.sha256, backbone.spec, backbone.image_size, device, runtime, precision, batch_size, compiled)
+    key += (torch.get_num_threads(),)
+    if key not in _PLANS:
+        _PLANS[key] = _resolve(backbone, device, runtime, precision, batch_size, compiled)
+    return _PLANS[key]
+
+
+def _resolve(backbone, device, runtime, precision, batch_size, compiled):
+    if device.type != "cpu":
+        if precision == "auto":
+            precision = _gpu_precision(device)
+        plan = Plan("torch", precision, 1 if batch_size == "auto" else batch_size, compiled=compiled)
+        return plan if batch_size != "auto" else _with_batch_size(plan, _gpu_batch_size(backbone, plan, device))
+    if not compiled and _takes_openvino(backbone, runtime):
+        return _openvino_plan(backbone, precision, batch_size)
+    return _torch_plan(backbone, precision, batch_size, compiled)
+
+
+def _with_batch_size(plan, batch_size):
+    return Plan(plan.runtime, plan.precision, batch_size, plan.n_workers, plan.compiled)
+
+
+def _takes_openvino(backbone, runtime):
+    if runtime == "openvino":
+        import_openvino()
+        check_openvino(backbone)
+        return True
+    if runtime == "torch" or not is_installed("openvino"):
+        return False
+    try:
+        check_openvino(backbone)
+    except BackboneError as error:
+        warnings.warn(RuntimeFallbackWarning(f"runtime='auto' takes torch instead of OpenVINO: {error}"), stacklevel=2)
+        return False
+    return True
+
+
+def _openvino_plan(backbone, precision, batch_size):
+    batch_size = _OPENVINO_BATCH_SIZE if batch_size == "auto" else batch_size
+    plans = []
+    for name in ("float32", "bfloat16") if precision == "auto" else (precision,):
+        try:
+            network = OpenVINONetwork(backbone, name, Views([backbone.image_size]))
+        except DeviceError:
+            if precision != "auto":
+                raise
+            continue  # a processor without bfloat16
+        plans.append(Plan("openvino", name, batch_size, network.n_streams))
+    return _fastest(backbone, plans, torch.device("cpu")) if len(plans) > 1 else plans[0]
+
+
+def _torch_plan(backbone, precision, batch_size, compiled):
+    """Measure; first the precisions at two batch sizes, then the batch sizes in that precision."""
+    device, n_cores = torch.device("cpu"), torch.get_num_threads()
+    workers = (0, n_cores) if n_cores > 1 else (0,)
+
+    def plans(precisions, batch_sizes):
+        return [Plan("torch", p, b, w, compiled) for p in precisions for b in batch_sizes for w in workers]
+
+    sizes = (4, 8) if batch_size == "auto" else (batch_size,)
+    if precision == "auto":
+        best = _fastest(backbone, plans(("float32", "bfloat16"), sizes), device)
+        if batch_size != "auto":
+            return best
+        precision = best.precision
+    return _fastest(backbone, plans((precision,), _CPU_BATCH_SIZES if batch_size == "auto" else sizes), device)
+
+
+def _fastest(backbone, plans, device):
+    """Measure plans against each other; a half precision must be clearly faster than float32."""
+    speeds = _speeds({plan: _pass(backbone, plan, device) for plan in plans})
+    gains = {plan: speed * (_MIN_GAIN if plan.precision == "float32" else 1) for plan, speed in speeds.items()}
+    if len({plan.precision for plan in plans}) == 1:
+        gains = speeds
+    return max(gains, key=gains.get)
+
+
+def _pass(backbone, plan, device):
+    """Return a function that runs a batch per worker, and the number of its pictures."""
+    network = make_network(backbone, plan, device, Views([backbone.image_size]))
+    images = np.zeros((plan.batch_size, *backbone.image_size, 3), dtype=np.uint8)
+
+    @torch.inference_mode()
+    def run():
+        network.maps(pictures_tensor(images))
+
+    def run_workers(executor):
+        for future in [executor.submit(run) for _ in range(2 * plan.n_workers)]:
+            future.result()
+
+    if plan.n_workers:
+        return run_workers, 2 * plan.n_workers * plan.batch_size, plan.n_workers
+    return (lambda executor: run()), plan.batch_size, 0
+
+
+def _speeds(passes: dict[Plan, tuple[Callable, int, int]]) -> dict[Plan, float]:
+    """Measure pictures per second: the best of a few rounds, within a budget of seconds."""
+    speeds = dict.fromkeys(passes, 0.0)
+    deadline = time.perf_counter() + _BUDGET_S
+    with one_core_threads(max(1, *(n for _, _, n in passes.values()))) as executor:
+        # Whole rounds: a disturbance of the machine then strikes one run of a plan, not all of them. The first does
+        # not count: it plans and allocates.
+        for i in range(1 + _ROUNDS):
+            for plan, (run, n_pictures, _) in passes.items():
+                start = time.perf_counter()
+                run(executor)
+                seconds = time.perf_counter() - start
+                if i:
+                    speeds[plan] = max(speeds[plan], n_pictures / seconds)
+            if i and time.perf_counter() > deadline:
+                break
+    return speeds
+
+
+def _gpu_precision(device):
+    if device.type != "cuda":
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+
+
+@torch.inference_mode()
+def _gpu_batch_size(backbone, plan, device):
+    """Return the largest power of two whose passes, two of them in flight, take half of the free memory."""
+    if device.type != "cuda":
+        return _OTHER_DEVICE_BATCH_SIZE
+    network = make_network(backbone, plan, device, Views([backbone.image_size]))
+    peaks = {}
+    for n in (8, 16):
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        network.maps(pictures_tensor(np.zeros((n, *backbone.image_size, 3), dtype=np.uint8)))
+        torch.cuda.synchronize(device)
+        peaks[n] = torch.cuda.max_memory_allocated(device) - before
+    return _batch_size_for(torch.cuda.mem_get_info(device)[0], (peaks[16] - peaks[8]) / 8)
+
+
+def _batch_size_for(free_bytes, bytes_per_picture):
+    fits = free_bytes / 2 / (2 * max(bytes_per_picture, 1))
+    return int(min(_MOST_GPU_BATCH_SIZE, 2 ** np.floor(np.log2(max(fits, 1)))))
