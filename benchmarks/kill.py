@@ -79,7 +79,7 @@ def attack(job, delays, per_picture):
 def main():
     """Run, kill, compare, and keep the numbers."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--n", type=int, default=300)
+    parser.add_argument("--n", type=int, default=1200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--runtime", choices=["auto", "torch", "openvino"], default="auto")
     parser.add_argument("--seed", type=int, default=0)
@@ -94,8 +94,8 @@ def main():
         job = [{"runtime": args.runtime}, str(folder / "whole"), paths, str(folder / "whole.npy")]
         first = Run(*job)
         params, whole = first.begun["resolved"], first.finish()
-        # On average such a run gets on for one and a half times its share of the whole, less what starting takes.
-        delays = np.random.default_rng(args.seed).uniform(0, 3 * whole["seconds"] / args.kills, args.kills)
+        # Some are killed while the network is still being made, some in the middle, some when nothing is left to do.
+        delays = np.random.default_rng(args.seed).uniform(0, whole["seconds"] / 2, args.kills)
         job = [params, str(folder / "killed"), paths, str(folder / "killed.npy")]
         rows = list(attack(job, delays, whole["entries"] / args.n))
         last = Run(*job)

@@ -497,9 +497,13 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         runner = self._runner()
         cache = None
         if self.cache is not None:
-            pooled = (self.bin_sizes, self.part_order, self.pooling, self.gem_power, self.aggregation, method)
             cache = CachedFeatures(
-                self._store(), runner, maps=f"{self.resize}", features=f"{pooled}{self.part_weights_.tolist()}"
+                self._store(),
+                runner,
+                method,
+                reading=self.resize,
+                pooling=repr((check_bin_sizes(self.bin_sizes), self.part_order, self.pooling, self.gem_power)),
+                joining=repr((self.aggregation, self.part_weights_.tolist())),
             )
         n_channels = self.backbone_info_["n_channels"]
         shape = (self.n_features_out_,) if method == "global_features" else (self.n_parts_, n_channels)

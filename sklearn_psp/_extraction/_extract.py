@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_psp._extraction._cached import POOLED_AT_ONCE, CachedFeatures
+from sklearn_psp._extraction._cached import CachedFeatures
 from sklearn_psp._extraction._table import Batcher, FeatureTable
 from sklearn_psp._images import Pictures, ReadFailure, SomePictures, read_batches
 from sklearn_psp._nets import Runner
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["extract"]
+
+# Pictures whose maps are on disk are pooled so many at a time.
+_STORED_AT_ONCE = 64
 
 
 def extract(
@@ -82,16 +85,20 @@ class _Extraction:
             self._through_network(pictures, may_skip=self.cache is not None and pictures.n_pictures is not None)
         if self.lost:
             self._through_network(SomePictures(self.pictures, sorted(self.lost)), may_skip=False)
-        failures = sorted(self.failures, key=lambda failure: failure.index)
         n_rows = self.n_read if self.pictures.n_pictures is None else self.pictures.n_pictures
+        if self.cache is not None:
+            self.cache.warn_if_small(n_rows - len(self.copies) - len(self.failures))
+        failures = sorted(self.failures, key=lambda failure: failure.index)
         return self.table.finish(n_rows, self.copies, [failure.index for failure in failures]), failures
 
     def _without_known(self, pictures):
         """Place what can be had without reading, and return the pictures that are left."""
         keys = [pictures.known_key(i) for i in range(pictures.n_pictures)]
         left = []
-        for rows, features in self.cache.find(keys, self.runner, self.features, left):
+        for rows, features in self.cache.known(keys, left):
             self._place(rows, features)
+        if len(left) == pictures.n_pictures:
+            return pictures
         return SomePictures(pictures, left) if left else None
 
     def _through_network(self, pictures, *, may_skip):
@@ -103,11 +110,12 @@ class _Extraction:
                 for (features,) in self.runner.run(batches, lambda maps: (self.features(maps),)):
                     self._place([row for row, _ in names.popleft()], features)
                 return
-            for packed, features in self.runner.run(batches, self.cache.computation(self.runner, self.features)):
-                rows, keys = zip(*names.popleft(), strict=True)
-                self.cache.add(keys, packed[: len(rows)], features[: len(rows)])
-                self._place(rows, features[: len(rows)])
-        self.cache.flush()
+            try:
+                for packed, parts in self.runner.run(batches, self.cache.compute):
+                    rows, keys = zip(*names.popleft(), strict=True)
+                    self._place(rows, self.cache.add(keys, packed[: len(rows)], parts[: len(rows)]))
+            finally:  # what was computed before an error is kept
+                self.cache.finish()
 
     def _new_batches(self, pictures, names, may_skip):
         """Yield full batches of pictures whose content has not been met; note their rows and keys in `names`."""
@@ -116,30 +124,41 @@ class _Extraction:
         batches = read_batches(pictures, batch_size=size, skip=self.cache.has if may_skip else None, **self.reading)
         with closing(batches):
             for batch in batches:
-                fresh = []
+                self.n_read = max(self.n_read, batch.start + len(batch.images))
                 self.failures.extend(batch.failures)
                 self.bar.update(len(batch.failures))
-                for i, key in enumerate(batch.keys):
-                    row = pictures.row(batch.start + i)
-                    if key is None:
-                        continue
-                    if i in batch.skipped:
-                        stored.append((row, key))
-                    elif self.first.setdefault(key, row) == row:
-                        fresh.append((i, row, key))
-                    else:
-                        self.copies[row] = self.first[key]
-                        self.bar.update(1)
-                self.n_read = max(self.n_read, batch.start + len(batch.images))
-                if len(stored) >= POOLED_AT_ONCE:
+                rows = [pictures.row(batch.start + i) for i in range(len(batch.images))]
+                stored += [(rows[i], batch.keys[i]) for i in sorted(batch.skipped)]
+                fresh = self._not_in_stream_cache(pictures, batch, self._first_met(batch, rows))
+                images = batch.images if len(fresh) == len(rows) else batch.images[[i for i, _, _ in fresh]]
+                yield from self._note(batcher.add(images, [(row, key) for _, row, key in fresh]), names)
+                if len(stored) >= _STORED_AT_ONCE:
                     self._from_cache(stored)
-                if len(fresh) == len(batch.images):
-                    yield from self._note(batcher.add(batch.images, [(row, key) for _, row, key in fresh]), names)
-                elif fresh:
-                    images = batch.images[[i for i, _, _ in fresh]]
-                    yield from self._note(batcher.add(images, [(row, key) for _, row, key in fresh]), names)
         self._from_cache(stored)
         yield from self._note(batcher.rest(), names)
+
+    def _first_met(self, batch, rows):
+        """Return (place in the batch, row, key) of what was decoded and not met before; note the copies."""
+        fresh = []
+        for i, (row, key) in enumerate(zip(rows, batch.keys, strict=True)):
+            if key is None or i in batch.skipped:
+                continue
+            if self.first.setdefault(key, row) == row:
+                fresh.append((i, row, key))
+            else:
+                self.copies[row] = self.first[key]
+                self.bar.update(1)
+        return fresh
+
+    def _not_in_stream_cache(self, pictures, batch, fresh):
+        """Return what of a stream is not in the cache. A stream is read once: it cannot be skipped and read later."""
+        if self.cache is None or pictures.n_pictures is not None or not fresh:
+            return fresh
+        here = set()
+        for positions, features in self.cache.pooled([key for _, _, key in fresh]):
+            here.update(positions.tolist())
+            self._place([fresh[i][1] for i in positions], features)
+        return [item for i, item in enumerate(fresh) if i not in here]
 
     def _note(self, batches, names):
         for images, rows_and_keys in batches:
@@ -156,10 +175,11 @@ class _Extraction:
             return
         rows, keys = zip(*stored, strict=True)
         stored.clear()
-        found, features = self.cache.pooled(keys, self.runner, self.features)
-        self.lost.extend(row for row, there in zip(rows, found, strict=True) if not there)
-        if features is not None:
-            self._place([row for row, there in zip(rows, found, strict=True) if there], features)
+        lost = set(range(len(rows)))
+        for positions, features in self.cache.pooled(keys):
+            lost.difference_update(positions.tolist())
+            self._place([rows[i] for i in positions], features)
+        self.lost.extend(rows[i] for i in lost)
 
     def _place(self, rows, features):
         self.table.put(np.asarray(rows, dtype=np.intp), features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sklearn_psp._cache import RowStore
@@ -33,7 +33,10 @@ def kept_plan(store: RowStore, backbone, device, asked: dict[str, Any]) -> Plan:
     Plan
         Without any "auto".
     """
-    question = f"{backbone.spec} {backbone.sha256} {backbone.image_size} {device.type} {sorted(asked.items())}"
+    # With the fields: another version of this library may know other ones.
+    parts = [field.name for field in fields(Plan)]
+    network = (backbone.spec, backbone.sha256, backbone.fingerprint(), backbone.image_size)
+    question = f"{network} {device.type} {sorted(asked.items())} {parts}"
     name = "plan " + hashlib.blake2b(question.encode(), digest_size=16).hexdigest()
     kept = store.recall(name)
     if kept is not None:

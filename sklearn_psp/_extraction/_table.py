@@ -66,6 +66,8 @@ class Batcher:
 
     def add(self, images: np.ndarray, names: list):
         """Take pictures and what they are known by; yield the batches (images, names) that are full."""
+        if not names:
+            return
         if not self._names and len(names) == self._size:
             yield images, names  # as it came, without a copy
             return

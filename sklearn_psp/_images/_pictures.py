@@ -62,6 +62,11 @@ class Pictures:
         """Return the position in X of picture i."""
         return i
 
+    @property
+    def n_rows(self) -> int | None:
+        """Number of pictures of X, of which these may be some."""
+        return self.n_pictures
+
     def ready(self, image_size: tuple[int, int]) -> Callable[[int, int], np.ndarray] | None:
         """Return a function from (start, stop) to finished images where there is nothing to do, else None."""
         return None
@@ -168,6 +173,10 @@ class SomePictures(Pictures):
 
     def row(self, i):
         return self._pictures.row(self._rows[i])
+
+    @property
+    def n_rows(self):
+        return self._pictures.n_rows
 
     def describe(self, i):
         return self._pictures.describe(self._rows[i])

@@ -188,7 +188,7 @@ def _raise_missing(pictures: Pictures) -> None:
     named = ", ".join(f"X[{failure.index}] ({failure.source!r})" for failure in missing[:_N_NAMED])
     more = f" and {len(missing) - _N_NAMED:,} more (all in the error's .errors)" if len(missing) > _N_NAMED else ""
     raise MissingImageError(
-        f"{len(missing):,} of {pictures.n_pictures:,} pictures are files that do not exist: {named}{more}; correct the "
+        f"{len(missing):,} of {pictures.n_rows:,} pictures are files that do not exist: {named}{more}; correct the "
         f'paths (the working directory is {os.getcwd()!r}), remove them from X or pass on_error="nan"',
         failures_frame(missing),
     )

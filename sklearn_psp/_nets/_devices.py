@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from sklearn_psp.exceptions import DeviceError
@@ -46,12 +48,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
         If the device is not a torch device, or is not there.
     """
     here = available_devices()
-    if isinstance(device, str) and device == "auto":
-        return torch.device(here[0])
     try:
-        resolved = torch.device(device)
+        resolved = torch.device(here[0] if isinstance(device, str) and device == "auto" else device)
     except RuntimeError as error:
         raise DeviceError(f"device={device!r} is not a torch device; here are {here}, or 'auto'") from error
+    if resolved.type == "cuda" and _Forks.broken:
+        raise DeviceError(
+            "device='cuda' cannot be used here: this process was forked from one that had used it. Start workers with "
+            "joblib's loky (its default) or multiprocessing's 'spawn', or pass device='cpu'"
+        )
     if resolved.type not in here:
         raise DeviceError(f"device={str(device)!r} was asked for but is not there; here are {here}, or 'auto'")
     if resolved.index is not None and resolved.type in ("cuda", "xpu"):
@@ -59,6 +64,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
         if resolved.index >= count:
             raise DeviceError(f"device={str(device)!r} was asked for, but there are {count} {resolved.type} devices")
     return resolved
+
+
+class _Forks:
+    """Whether this process was forked from one that had used CUDA, which does not survive it: a child would hang."""
+
+    used_before = False
+    broken = False
+
+    @classmethod
+    def before(cls):
+        cls.used_before = torch.cuda.is_initialized()
+
+    @classmethod
+    def after_in_child(cls):
+        cls.broken = cls.broken or cls.used_before
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_Forks.before, after_in_child=_Forks.after_in_child)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

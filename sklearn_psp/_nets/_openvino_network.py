@@ -22,6 +22,7 @@ _TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 # Of the largest value of the maps: what OpenVINO's float32 may differ from torch's. 6e-6 was measured.
 _TOLERANCE = 1e-3
+_LONGEST_REASON = 400
 
 
 class OpenVINONetwork:
@@ -78,7 +79,7 @@ class OpenVINONetwork:
         return found
 
     def _request(self, size, dtype):
-        key = (*size, dtype)
+        key = (os.getpid(), *size, dtype)
         requests = self._local.__dict__.setdefault("requests", {})
         if key not in requests:
             with self._lock:
@@ -155,9 +156,14 @@ def _converted(ov, backbone, size):
             return ov.convert_model(traced, example_input=example, input=[1, 3, *size])
     except Exception as error:
         raise BackboneError(
-            f"backbone={backbone.spec.name!r} cannot be converted by OpenVINO ({type(error).__name__}: {error}); "
-            "use runtime='torch'"
+            f"backbone={backbone.spec.name!r} cannot be converted by OpenVINO ({type(error).__name__}: "
+            f"{_on_one_line(error)}); use runtime='torch'"
         ) from error
+
+
+def _on_one_line(error):
+    text = " ".join(str(error).split())
+    return text if len(text) < _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
 
 
 def _with_pixels(ov, model, spec, dtype):

@@ -115,8 +115,18 @@ def resolve_plan(
         raise DeviceError(f"runtime='openvino' runs on the CPU, but device={str(device)!r}; use runtime='torch'")
     if runtime == "openvino" and compiled:
         raise DeviceError("compile=True is torch's: use it with runtime='torch'")
-    key = (backbone.sha256, backbone.spec, backbone.image_size, device, runtime, precision, batch_size, compiled)
-    key += (torch.get_num_threads(),)
+    key = (
+        backbone.sha256,
+        backbone.fingerprint(),  # networks with the same weights, or none, may differ in what they do with them
+        backbone.spec,
+        backbone.image_size,
+        device,
+        runtime,
+        precision,
+        batch_size,
+        compiled,
+        torch.get_num_threads(),
+    )
     if key not in _PLANS:
         _PLANS[key] = _resolve(backbone, device, runtime, precision, batch_size, compiled)
     return _PLANS[key]
@@ -128,7 +138,7 @@ def _resolve(backbone, device, runtime, precision, batch_size, compiled):
             precision = _gpu_precision(device)
         plan = Plan("torch", precision, 1 if batch_size == "auto" else batch_size, compiled=compiled)
         return plan if batch_size != "auto" else _with_batch_size(plan, _gpu_batch_size(backbone, plan, device))
-    if not compiled and _takes_openvino(backbone, runtime):
+    if not compiled and _takes_openvino(backbone, runtime, precision):
         return _openvino_plan(backbone, precision, batch_size)
     return _torch_plan(backbone, precision, batch_size, compiled)
 
@@ -137,7 +147,7 @@ def _with_batch_size(plan, batch_size):
     return Plan(plan.runtime, plan.precision, batch_size, plan.n_workers, plan.compiled)
 
 
-def _takes_openvino(backbone, runtime):
+def _takes_openvino(backbone, runtime, precision):
     if runtime == "openvino":
         import_openvino()
         check_openvino(backbone)
@@ -146,9 +156,13 @@ def _takes_openvino(backbone, runtime):
         return False
     try:
         check_openvino(backbone)
+        if precision != "auto":
+            OpenVINONetwork(backbone, precision, Views([backbone.image_size]))
     except BackboneError as error:
         warnings.warn(RuntimeFallbackWarning(f"runtime='auto' takes torch instead of OpenVINO: {error}"), stacklevel=2)
         return False
+    except DeviceError:
+        return False  # torch computes in every precision
     return True
 
 
@@ -163,7 +177,7 @@ def _openvino_plan(backbone, precision, batch_size):
                 raise
             continue  # a processor without bfloat16
         plans.append(Plan("openvino", name, batch_size, network.n_streams))
-    return _fastest(backbone, plans, torch.device("cpu")) if len(plans) > 1 else plans[0]
+    return _fastest(backbone, plans, torch.device("cpu"))
 
 
 def _torch_plan(backbone, precision, batch_size, compiled):
@@ -185,6 +199,8 @@ def _torch_plan(backbone, precision, batch_size, compiled):
 
 def _fastest(backbone, plans, device):
     """Measure plans against each other; a half precision must be clearly faster than float32."""
+    if len(plans) == 1:
+        return plans[0]
     speeds = _speeds({plan: _pass(backbone, plan, device) for plan in plans})
     gains = {plan: speed * (_MIN_GAIN if plan.precision == "float32" else 1) for plan, speed in speeds.items()}
     if len({plan.precision for plan in plans}) == 1:
@@ -235,7 +251,6 @@ def _gpu_precision(device):
     return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
 
 
-@torch.inference_mode()
 def _gpu_batch_size(backbone, plan, device):
     """Return the largest power of two whose passes, two of them in flight, take half of the free memory."""
     if device.type != "cuda":
@@ -246,7 +261,8 @@ def _gpu_batch_size(backbone, plan, device):
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        network.maps(pictures_tensor(np.zeros((n, *backbone.image_size, 3), dtype=np.uint8)))
+        with torch.inference_mode():
+            network.maps(pictures_tensor(np.zeros((n, *backbone.image_size, 3), dtype=np.uint8)))
         torch.cuda.synchronize(device)
         peaks[n] = torch.cuda.max_memory_allocated(device) - before
     return _batch_size_for(torch.cuda.mem_get_info(device)[0], (peaks[16] - peaks[8]) / 8)

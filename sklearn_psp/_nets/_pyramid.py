@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -149,11 +150,19 @@ class PyramidPooling(nn.Module):
     def _gem(self):
         return "gem" if self.gem_power <= _MOST_PLAIN_POWER else "gem in logarithms"
 
-    def join(self, features: torch.Tensor) -> torch.Tensor:
-        """Join local features (n, n_parts, channels) into global features (n, channels) or (n, n_parts * channels)."""
+    def join(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+        """Join local features (n, n_parts, channels) into global features (n, channels) or (n, n_parts * channels).
+
+        Tensors and arrays give the same bits, however many pictures they hold.
+        """
+        weights = self.weights if isinstance(features, torch.Tensor) else self.weights.cpu().numpy()
         if self.aggregation == "concat":
-            return (features * self.weights[:, None]).flatten(1)
-        return torch.einsum("npc,p->nc", features, self.weights)
+            return (features * weights[:, None]).reshape(len(features), len(weights) * features.shape[2])
+        # Part after part: a product of matrices may add in another order for another number of pictures.
+        joined = features[:, 0] * weights[0]
+        for i in range(1, features.shape[1]):
+            joined += features[:, i] * weights[i]
+        return joined
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the global features of feature maps (n, channels, rows, columns), float32."""

@@ -114,10 +114,38 @@ class Runner:
                 stacklevel=2,
             )
 
-    def pool(self, rows: np.ndarray, compute: Callable) -> tuple[np.ndarray, ...]:
-        """Compute what `run` would, from the half-precision rows of feature maps, (n, `map_rows.length`)."""
-        with torch.inference_mode():
+    def pool(self, blocks: Iterable[np.ndarray], compute: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+        """Compute what `run` would, from half-precision rows of feature maps.
+
+        Parameters
+        ----------
+        blocks : iterable of ndarray of shape (n, `map_rows.length`), float16
+            The rows, a few at a time.
+        compute : callable
+            As for `run`.
+
+        Yields
+        ------
+        tuple of ndarray
+            What `compute` returned, in the order of the blocks.
+        """
+
+        @torch.inference_mode()
+        def pooled(rows):
             return _arrays(compute(self.map_rows.unpack(torch.from_numpy(rows).to(self.device))))
+
+        if self.device.type != "cpu":
+            yield from map(pooled, blocks)
+            return
+        n_workers = torch.get_num_threads()
+        pending = deque()
+        with one_core_threads(n_workers) as executor:
+            for rows in blocks:
+                pending.append(executor.submit(pooled, rows))
+                if len(pending) > n_workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
 
     @contextmanager
     def _launcher(self):
@@ -128,9 +156,11 @@ class Runner:
             stream.wait_stream(torch.cuda.current_stream(self.device))
             yield (lambda batch, compute: self._start_on_gpu(batch, compute, stream)), _GPU_DEPTH
         elif self.plan.n_workers:
-            with one_core_threads(self.plan.n_workers) as executor:
+            # A worker process of joblib has fewer cores than the process that made the plan.
+            n_workers = min(self.plan.n_workers, torch.get_num_threads())
+            with one_core_threads(n_workers) as executor:
                 try:
-                    yield (lambda *job: executor.submit(self._compute, *job).result), self.plan.n_workers
+                    yield (lambda *job: executor.submit(self._compute, *job).result), n_workers
                 finally:
                     executor.shutdown(wait=True, cancel_futures=True)
         else:

@@ -116,14 +116,18 @@ class Backbone:
         return self.memo[key]
 
     def fingerprint(self) -> str:
-        """Say in two digits each what the network makes of noise: weights alone do not tell what is done with them."""
+        """Say in a few numbers what the network makes of noise: weights alone do not tell what is done with them."""
         key = ("fingerprint",)
         if key not in self.memo:
-            noise = torch.randn(1, 3, *self.image_size, generator=torch.Generator().manual_seed(0))
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(1, 3, *self.image_size, generator=generator)
             with torch.inference_mode():
                 maps = self.module(noise).double()
-            numbers = (maps.abs().mean(), maps.std(), maps.amax(), maps[..., 0].mean(), maps[:, 0].mean())
-            self.memo[key] = " ".join(f"{number:.2g}" for number in numbers)
+            # Random shares of the maps tell where in them something changed.
+            shares = torch.randn(4, *maps.shape[1:], generator=generator, dtype=torch.float64)
+            norm = maps.norm()
+            numbers = [maps.mean(), maps.std(), maps.amin(), norm, *((shares * maps).flatten(1).sum(1) / norm)]
+            self.memo[key] = " ".join(f"{number:.3g}" for number in numbers)
         return self.memo[key]
 
     def info(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -35,8 +37,21 @@ def _use_one_core():
     # change the number of every thread that is started later, OpenMP's own setting is that of this thread.
     torch.get_num_threads()
     _openmp().limit(limits=1)
+    _limit_mkl()(1)
 
 
 @functools.cache
 def _openmp():
     return ThreadpoolController().select(user_api="openmp")
+
+
+@functools.cache
+def _limit_mkl():
+    """Return MKL's own setting for one thread, which `torch.set_num_threads` makes; threadpoolctl does not find MKL."""
+    # It is linked into torch, on Linux; elsewhere the name is not there.
+    for library in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
+        try:
+            return ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+        except (OSError, AttributeError):
+            continue
+    return lambda n: None

@@ -61,8 +61,13 @@ def unit_rows(X, norms_squared=None, out=None):
         lengths[lengths == 0] = 1
         with np.errstate(over="ignore"):
             rounded = lengths.astype(np.float32)
-        if np.isfinite(rounded).all() and (rounded > _SMALLEST_NORMAL).all():
+        # Lengths that float32 does not hold, or only coarsely; they change no bit of the rows beside them.
+        odd = np.isinf(rounded) | (rounded <= _SMALLEST_NORMAL)
+        if not odd.any():
             np.divide(X[rows], rounded[:, None], out=out[rows])
-        else:  # lengths that float32 does not hold, or only coarsely
-            np.divide(X[rows], lengths[:, None], out=out[rows], casting="same_kind")
+            continue
+        exact = X[rows][odd] / lengths[odd, None]
+        rounded[odd] = 1
+        np.divide(X[rows], rounded[:, None], out=out[rows])
+        out[rows][odd] = exact
     return out

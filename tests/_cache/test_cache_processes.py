@@ -221,7 +221,7 @@ assert present(store, list(range(8))) == list(range(1, 8))
 def test_file_that_may_not_grow__is_said_and_what_is_there_stays_readable(store, tmp_path):
     code = """
 import resource, signal
-from sklearn_psp._cache import CacheError
+from sklearn_psp.exceptions import CacheError
 store = open_store(sys.argv[1])
 put(store, [1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

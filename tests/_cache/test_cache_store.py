@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_psp._cache import CacheError, _records, _store, open_store
+from sklearn_psp._cache import _records, _store, open_store
+from sklearn_psp.exceptions import CacheError
 
 LENGTH = 500
 ROW = 2 * LENGTH

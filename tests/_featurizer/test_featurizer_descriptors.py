@@ -16,7 +16,7 @@ FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size"
 
 
 def tiny(**params):
-    return PSPNetFeaturizer(TinyNet(), **(FAST | params))
+    return PSPNetFeaturizer(TinyNet(), **(FAST | {"runtime": "torch"} | params))
 
 
 def unit(vectors):
@@ -50,8 +50,8 @@ def test_same_picture_as_path_bytes_pil_and_array_gives_bitwise_equal_descriptor
     "featurizer",
     [
         PSPNetFeaturizer(image_size=96, precision="float32", device="cpu"),
-        PSPNetFeaturizer(TinyNet(), image_size=96, aggregation="concat", precision="float32", device="cpu"),
-        PSPNetFeaturizer(TinyNet(), image_size=96, center=False, flip=True, precision="float32", device="cpu"),
+        tiny(image_size=96, scales="auto", aggregation="concat"),
+        tiny(image_size=96, scales="auto", center=False, flip=True),
     ],
     ids=["default backbone", "concat", "flip"],
 )
@@ -212,7 +212,8 @@ def test_flip_averages_a_part_and_its_mirror_image(photographs):
 
 
 def test_default_scales_are_two(photographs):
-    featurizer = PSPNetFeaturizer(TinyNet(), device="cpu", precision="float32", batch_size=8).fit(photographs[:2])
+    machine = {"device": "cpu", "precision": "float32", "batch_size": 8, "runtime": "torch"}
+    featurizer = PSPNetFeaturizer(TinyNet(), **machine).fit(photographs[:2])
     assert featurizer.scales_ == (0.8, 1.15)
 
 

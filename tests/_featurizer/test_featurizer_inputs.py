@@ -13,7 +13,14 @@ from common.networks import TinyNet
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning, MissingImageError
 
-FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+FAST = {
+    "image_size": 32,
+    "scales": (1.0,),
+    "precision": "float32",
+    "batch_size": 4,
+    "device": "cpu",
+    "runtime": "torch",
+}
 
 
 def tiny(**params):

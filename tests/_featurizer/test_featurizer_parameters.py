@@ -12,7 +12,14 @@ from common.networks import TinyNet
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.exceptions import BackboneError, DeviceError, WeightsError
 
-FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+FAST = {
+    "image_size": 32,
+    "scales": (1.0,),
+    "precision": "float32",
+    "batch_size": 4,
+    "device": "cpu",
+    "runtime": "torch",
+}
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 # A network of timm that is small enough to be drawn anew again and again.
@@ -42,8 +49,12 @@ RANDOM = {"backbone": "timm/test_efficientnet", "weights": None, "center": False
         ({"part_weights": [-1.0] + [1.0] * 13}, "must be finite, not negative, and not all zero"),
         ({"part_weights": [np.nan] + [1.0] * 13}, "must be finite"),
         ({"part_weights": np.zeros(14)}, "not all zero"),
-        ({"cache": "folder"}, "The 'cache' parameter of PSPNetFeaturizer must be None"),
-        ({"runtime": "openvino"}, "The 'runtime' parameter of PSPNetFeaturizer must be"),
+        ({"cache": 5}, "The 'cache' parameter of PSPNetFeaturizer must be"),
+        ({"cache_size": 0}, "The 'cache_size' parameter of PSPNetFeaturizer must be a float in the range"),
+        ({"cache_size": None}, "The 'cache_size' parameter"),
+        ({"runtime": "onnx"}, "The 'runtime' parameter of PSPNetFeaturizer must be"),
+        ({"runtime": "openvino", "compile": True}, "compile=True is torch's: use it with runtime='torch'"),
+        ({"compile": 1.5}, "The 'compile' parameter"),
         ({"pooling": "sum"}, "The 'pooling' parameter"),
         ({"gem_power": 0.0}, "The 'gem_power' parameter"),
         ({"part_order": "spiral"}, "The 'part_order' parameter"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,17 @@ from PIL import Image
 from sklearn_psp._images import PictureBatch, ReadFailure, failures_frame, read_batches, resize_picture
 from sklearn_psp._images import _pictures as pictures_module
 from sklearn_psp._images._ahead import resolve_n_threads
+from sklearn_psp._images._sources import load_source
 from sklearn_psp.exceptions import ImageReadError, MissingImageError
 
 
 def readers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("sklearn_psp-read")]
+
+
+def replace_decoder(monkeypatch, decode):
+    """Let all pictures be decoded by another function."""
+    monkeypatch.setattr(pictures_module, "load_source", lambda source: (b"key", lambda: decode(source)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
@@ -45,7 +52,7 @@ def test_order_holds_when_the_first_picture_takes_longest(monkeypatch):
         time.sleep(0.05 if source[0, 0, 0] % 4 == 0 else 0)
         return source
 
-    monkeypatch.setattr(pictures_module, "rgb_from_source", slow_first)
+    replace_decoder(monkeypatch, slow_first)
     X = [np.full((3, 3, 3), i, np.uint8) for i in range(16)]
     batches = read_batches(X, batch_size=3, image_size=(3, 3), n_jobs=4)
     assert [int(i) for batch in batches for i in batch.images[:, 0, 0, 0]] == list(range(16))
@@ -53,7 +60,7 @@ def test_order_holds_when_the_first_picture_takes_longest(monkeypatch):
 
 def test_missing_files_are_all_named_at_once_before_anything_is_read(folder, monkeypatch):
     paths, _ = folder
-    monkeypatch.setattr(pictures_module, "rgb_from_source", pytest.fail)
+    monkeypatch.setattr(pictures_module, "load_source", pytest.fail)
     X = [*paths[:2], *(f"missing-{i}.jpg" for i in range(13)), paths[3]]
     for container in (X, pd.Series(X), np.array(X), pd.DataFrame({"path": X})):
         with pytest.raises(MissingImageError, match=r"13 of 16 pictures are files that do not exist") as caught:
@@ -91,6 +98,7 @@ def test_on_error_nan_gives_zeros_and_failures(folder):
     np.testing.assert_array_equal(images[0], pixels[0])
     np.testing.assert_array_equal(images[4], pixels[3])
     assert not images[1:4].any()
+    assert [[key is None for key in batch.keys] for batch in batches] == [[False, True], [True, True], [False]]
     frame = failures_frame([failure for batch in batches for failure in batch.failures])
     assert frame["source"].tolist() == ["missing.jpg", "<bytes, 10 long>", "<missing value>"]
     assert frame["reason"].iloc[0] == "there is no such file"
@@ -111,7 +119,7 @@ def test_memory_is_bounded_while_the_consumer_works(monkeypatch):
             state["most"] = max(state["most"], state["decoded"] - state["consumed"])
         return source
 
-    monkeypatch.setattr(pictures_module, "rgb_from_source", count)
+    replace_decoder(monkeypatch, count)
     X = [np.zeros((4, 4, 3), np.uint8)] * 2000
     for batch in read_batches(X, batch_size=10, image_size=(4, 4), n_jobs=4):
         time.sleep(0.0005)
@@ -145,7 +153,7 @@ def test_threads_end_when_the_consumer_stops_early(monkeypatch, how):
         time.sleep(0.002)
         return source
 
-    monkeypatch.setattr(pictures_module, "rgb_from_source", slow)
+    replace_decoder(monkeypatch, slow)
     batches = read_batches([np.zeros((4, 4, 3), np.uint8)] * 5000, batch_size=500, image_size=(4, 4), n_jobs=4)
     next(batches)
     assert len(readers()) == 4
@@ -187,7 +195,10 @@ def test_a_bug_is_not_mistaken_for_a_bad_picture(monkeypatch):
     def bug(source):
         raise KeyError("ours")
 
-    monkeypatch.setattr(pictures_module, "rgb_from_source", bug)
+    replace_decoder(monkeypatch, bug)
+    with pytest.raises(KeyError, match="ours"):
+        list(read_batches([b"x"], batch_size=1, image_size=(4, 4), on_error="nan"))
+    monkeypatch.setattr(pictures_module, "load_source", bug)
     with pytest.raises(KeyError, match="ours"):
         list(read_batches([b"x"], batch_size=1, image_size=(4, 4), on_error="nan"))
 
@@ -214,6 +225,38 @@ def test_options_are_checked_at_the_call(options, message):
 def test_n_jobs_counts_as_in_joblib(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)), raising=False)
     assert [resolve_n_threads(n) for n in (None, 1, 3, 20, -1, -2, -99)] == [8, 1, 3, 20, 16, 15, 1]
+
+
+def test_every_picture_comes_with_the_key_of_its_content(folder):
+    paths, _ = folder
+    contents = [Path(path).read_bytes() for path in paths]
+    X = [*paths, *contents, paths[0]]
+    batches = list(read_batches(X, batch_size=5, image_size=(4, 4)))
+    keys = [key for batch in batches for key in batch.keys]
+    assert keys[:12] == keys[12:24]
+    assert keys[24] == keys[0]
+    assert len(set(keys)) == 12
+    assert all(batch.skipped == frozenset() for batch in batches)
+
+
+def test_content_that_is_to_be_skipped_is_not_decoded(folder, monkeypatch):
+    paths, pixels = folder
+    keys = [key for batch in read_batches(paths, batch_size=5, image_size=(8, 9)) for key in batch.keys]
+    unwanted = {keys[i] for i in (0, 6, 7)}
+    decoded = []
+
+    def load(source):
+        key, decode = load_source(source)
+        return key, lambda: decoded.append(source) or decode()
+
+    monkeypatch.setattr(pictures_module, "load_source", load)
+    batches = list(read_batches(paths, batch_size=5, image_size=(8, 9), skip=unwanted.__contains__))
+    assert [batch.skipped for batch in batches] == [{0}, {1, 2}, set()]
+    assert [key for batch in batches for key in batch.keys] == keys
+    assert sorted(decoded) == [path for i, path in enumerate(paths) if i not in (0, 6, 7)]
+    images = np.concatenate([batch.images for batch in batches])
+    assert not images[[0, 6, 7]].any()
+    np.testing.assert_array_equal(images[3], pixels[3])
 
 
 def test_batch_is_frozen():

@@ -76,6 +76,80 @@ def test_gem_parts_have_the_adaptive_boundaries_too(grids, rows, columns):
     np.testing.assert_allclose(features, cubes, rtol=1e-4, atol=1e-5)
 
 
+def gem_by_hand(x, grids, power):
+    """Pool in float64, with the floor of the paper's implementation."""
+    x = x.double().clamp_min(1e-6)
+    return parts_by_hand(x, grids, lambda cell, axis: np.mean(cell**power, axis=axis) ** (1 / power))
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0, 5.0, 5.001, 12.0])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 50.0])
+def test_gem_holds_its_equation_on_both_sides_of_the_border_of_its_two_ways(power, scale):
+    # As after a ReLU: half of the values are zero. One picture is a thousand times as bright as the other.
+    x = scale * maps(channels=16, rows=9, columns=8).clamp_min(0)
+    x[1] *= 1e-3
+    grids = [(1, 1), (3, 2), (4, 4)]
+    features = PyramidPooling(grids, pooling="gem", gem_power=power).local_features(x)
+    np.testing.assert_allclose(features, gem_by_hand(x, grids, power), rtol=1e-3, atol=2e-5)
+
+
+def test_the_two_ways_of_gem_meet():
+    x = 20 * maps(channels=16).clamp_min(0)
+    below, above = (PyramidPooling((1, 3), pooling="gem", gem_power=p).local_features(x) for p in (5.0, 5.00001))
+    torch.testing.assert_close(above, below, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("power", [3.0, 5.0, 5.001])
+def test_gem_of_a_dark_part_beside_a_bright_one_holds_its_equation(power):
+    x = maps(channels=16, rows=8, columns=8).abs()
+    x[:, :, :4] *= 1e-4
+    features = PyramidPooling((2,), pooling="gem", gem_power=power).local_features(x)
+    np.testing.assert_allclose(features, gem_by_hand(x, [(2, 2)], power), rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0, 5.0, 5.001])
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_gem_of_a_part_without_positive_values_has_unit_length(power, value):
+    x = maps(channels=16, rows=8, columns=8).abs()
+    x[:, :, :4, :4] = value
+    features = PyramidPooling((2,), pooling="gem", gem_power=power).local_features(x)
+    np.testing.assert_allclose(features[:, 0], 0.25, rtol=1e-4)
+
+
+@pytest.mark.parametrize("power", [3.0, 5.0, 5.001])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_gem_leaves_the_maps_as_they_are(power, dtype):
+    x = maps(dtype=dtype)
+    before = x.clone()
+    PyramidPooling(pooling="gem", gem_power=power).local_features(x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
+def test_features_of_a_picture_do_not_depend_on_its_neighbours(pooling):
+    x = maps(n=5)
+    pyramid = PyramidPooling((1, 2, 3), pooling=pooling)
+    together = pyramid(x)
+    for i in range(5):
+        assert torch.equal(pyramid(x[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "concat"])
+def test_joining_tensors_or_arrays_however_many_gives_the_same_bits(aggregation):
+    pyramid = PyramidPooling((1, 2), part_weights=[0.3, 1.7, 0.1, 2.9, 1.1], aggregation=aggregation)
+    features = torch.randn(7, 5, 33, generator=torch.Generator().manual_seed(0))
+    joined = pyramid.join(features).numpy()
+    np.testing.assert_array_equal(pyramid.join(features.numpy()), joined)
+    for i in range(7):
+        np.testing.assert_array_equal(pyramid.join(features[i : i + 1].numpy())[0], joined[i])
+
+
+@pytest.mark.parametrize(("aggregation", "n_features"), [("sum", 6), ("concat", 30)])
+def test_no_pictures_are_joined_to_no_rows(aggregation, n_features):
+    joined = PyramidPooling((1, 2), aggregation=aggregation).join(torch.zeros(0, 5, 6))
+    assert joined.shape == (0, n_features)
+
+
 @given(grids=GRIDS, seed=st.integers(0, 99))
 def test_sum_and_concatenation_follow_their_equations_in_float64(grids, seed):
     x = maps(seed=seed)
@@ -95,12 +169,13 @@ def test_a_zero_part_gives_a_zero_feature_and_no_nan():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
+@pytest.mark.parametrize("pooling", [{"pooling": "max"}, {"pooling": "avg"}, {"pooling": "gem"},
+                                     {"pooling": "gem", "gem_power": 5.001}])  # fmt: skip
 def test_half_precision_maps_are_pooled_in_float32(dtype, pooling):
     x = maps(dtype=dtype).abs()
-    features = PyramidPooling(pooling=pooling).local_features(x)
+    features = PyramidPooling(**pooling).local_features(x)
     assert features.dtype == torch.float32
-    torch.testing.assert_close(features, PyramidPooling(pooling=pooling).local_features(x.float()))
+    torch.testing.assert_close(features, PyramidPooling(**pooling).local_features(x.float()))
 
 
 def test_memory_format_changes_no_feature():

@@ -28,6 +28,8 @@ from sklearn_psp.exceptions import ImageReadWarning, PersistenceError, WeightsEr
 
 NAME = "common.networks.TinyNet"
 SIZE = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
+# A network of one's own is converted anew for OpenVINO at every fit.
+TINY = SIZE | {"runtime": "torch"}
 LABELS = np.repeat(["a", "b", "c"], 4)
 
 
@@ -104,7 +106,7 @@ def test_unfitted__comes_back_unfitted(path, tmp_path):
 
 
 def test_pictures_that_could_not_be_read__are_still_listed(path, pictures):
-    featurizer = PSPNetFeaturizer(TinyNet(), on_error="nan", **SIZE)
+    featurizer = PSPNetFeaturizer(TinyNet(), on_error="nan", **TINY)
     with pytest.warns(ImageReadWarning):
         featurizer.fit([*pictures, b"no picture"])
     save(featurizer, path)
@@ -152,7 +154,7 @@ def test_weights_that_changed_since_fit__are_not_saved(path, tmp_path, pictures)
 
 
 def test_module__comes_back_with_its_weights(path, pictures):
-    featurizer = PSPNetFeaturizer(TinyNet(seed=5), **SIZE).fit(pictures)
+    featurizer = PSPNetFeaturizer(TinyNet(seed=5), **TINY).fit(pictures)
     save(featurizer, path)
     mine = TinyNet(seed=9)
     before = copy.deepcopy(mine.state_dict())
@@ -167,7 +169,7 @@ def test_module__comes_back_with_its_weights(path, pictures):
 
 def test_module_trained_since_fit__is_saved_as_it_was_at_fit(path, pictures):
     network = TinyNet()
-    featurizer = PSPNetFeaturizer(network, **SIZE).fit(pictures)
+    featurizer = PSPNetFeaturizer(network, **TINY).fit(pictures)
     expected = featurizer.transform(pictures)
     with torch.no_grad():
         network.convolution.weight += 1
@@ -178,7 +180,7 @@ def test_module_trained_since_fit__is_saved_as_it_was_at_fit(path, pictures):
 def test_module_with_weights_from_a_path__needs_the_path_no_more(path, tmp_path, pictures):
     weights = tmp_path / "weights.pth"
     torch.save(TinyNet(seed=1).state_dict(), weights)
-    featurizer = PSPNetFeaturizer(TinyNet(), weights=str(weights), **SIZE).fit(pictures)
+    featurizer = PSPNetFeaturizer(TinyNet(), weights=str(weights), **TINY).fit(pictures)
     save(featurizer, path)
     weights.unlink()
     loaded = load(path, modules={NAME: TinyNet(seed=4)})
@@ -186,7 +188,7 @@ def test_module_with_weights_from_a_path__needs_the_path_no_more(path, tmp_path,
 
 
 def test_module_that_is_not_given__is_named_with_the_line_to_write(path):
-    save(PSPNetFeaturizer(TinyNet(), **SIZE), path)
+    save(PSPNetFeaturizer(TinyNet(), **TINY), path)
     line = r"from common\.networks import TinyNet\n +sklearn_psp\.load\(path, modules=\{'common\.networks\.TinyNet'"
     with pytest.raises(PersistenceError, match=line):
         load(path)
@@ -195,14 +197,14 @@ def test_module_that_is_not_given__is_named_with_the_line_to_write(path):
 
 
 def test_module_of_another_shape__is_refused(path):
-    save(PSPNetFeaturizer(TinyNet(), **SIZE), path)
+    save(PSPNetFeaturizer(TinyNet(), **TINY), path)
     with pytest.raises(WeightsError, match="do not fit backbone='TinyNet'"):
         load(path, modules={NAME: TinyNet(n_channels=4)})
 
 
 def test_module_of_a_search__is_in_the_file_once(path, pictures):
     network = TinyNet(n_channels=300)
-    steps = make_pipeline(PSPNetFeaturizer(network, **SIZE), PCA(2), KNeighborsClassifier(1, algorithm="brute"))
+    steps = make_pipeline(PSPNetFeaturizer(network, **TINY), PCA(2), KNeighborsClassifier(1, algorithm="brute"))
     search = GridSearchCV(steps, {"pspnetfeaturizer__pooling": ["avg", "max"]}, cv=2)
     search.fit(pictures, LABELS)
     save(search, path)
@@ -213,7 +215,7 @@ def test_module_of_a_search__is_in_the_file_once(path, pictures):
 
 
 def test_pickle_and_copy__keep_the_module(pictures):
-    featurizer = PSPNetFeaturizer(TinyNet(), **SIZE).fit(pictures)
+    featurizer = PSPNetFeaturizer(TinyNet(), **TINY).fit(pictures)
     for other in (pickle.loads(pickle.dumps(featurizer)), copy.deepcopy(featurizer)):
         assert isinstance(other.backbone, TinyNet)
         np.testing.assert_array_equal(other.transform(pictures), featurizer.transform(pictures))
@@ -221,7 +223,7 @@ def test_pickle_and_copy__keep_the_module(pictures):
 
 def test_table_as_input__is_remembered(path):
     rows = np.random.default_rng(0).uniform(size=(5, 64 * 3))
-    featurizer = PSPNetFeaturizer(TinyNet(), image_shape=(8, 8, 3), **SIZE).fit(rows)
+    featurizer = PSPNetFeaturizer(TinyNet(), image_shape=(8, 8, 3), **TINY).fit(rows)
     save(featurizer, path)
     loaded = load(path, modules={NAME: TinyNet()})
     assert loaded.n_features_in_ == 192

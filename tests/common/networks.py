@@ -25,3 +25,21 @@ class TinyNet(nn.Module):
     def forward(self, x):
         """Return feature maps, none of them negative."""
         return torch.relu(self.norm(self.convolution(x))) + 0.01
+
+
+class PictureDependent(TinyNet):
+    """Gives other feature maps for bright pictures than for dark ones, by a decision in Python."""
+
+    def forward(self, x):
+        """Return feature maps, those of bright pictures upside down."""
+        maps = super().forward(x)
+        return maps.flip(-2) if x.mean() > 0.1 else maps
+
+
+class WithoutConversion(TinyNet):
+    """Uses an operator that OpenVINO does not have."""
+
+    def forward(self, x):
+        """Return feature maps, scaled by the largest singular value of each channel."""
+        maps = super().forward(x)
+        return maps / torch.linalg.svdvals(maps)[..., :1, None]
