@@ -21,8 +21,10 @@ from sklearn_psp.utils._tables import is_table, parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
     check_image_size,
+    check_labels,
     check_part_weights,
     check_scales,
+    sample_by_class,
     scaled_size,
 )
 
@@ -31,6 +33,8 @@ __all__ = ["PSPNetFeaturizer"]
 # The centre is n / (n + _CENTER_PRIOR) of the mean: one picture must not become the zero vector, nor two each other's
 # opposite.
 _CENTER_PRIOR = 50
+# Part weights are few: more pictures than this change them little, and cost their square.
+_MOST_LEARNED_FROM = 1000
 # mAP on four sets against the single scale, at 1.9 times its cost: benchmarks/quality.py
 _AUTO_SCALES = (0.8, 1.15)
 
@@ -80,8 +84,9 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         How a part becomes a local feature: maximum, average, or generalised mean.
     gem_power : float, default=3.0
         Power of the generalised mean, above 0: 1 is the average, infinity the maximum.
-    part_weights : "uniform" or array-like of shape (n_parts,), default="uniform"
-        The weights w_i, non-negative, in the order of `parts_`.
+    part_weights : {"uniform", "learned"} or array-like of shape (n_parts,), default="uniform"
+        The weights w_i, non-negative, in the order of `parts_`. `"learned"` fits them to labels, in seconds: `fit`
+        needs y, and describes up to 1,000 of the pictures twice, or once with a `cache`.
     aggregation : {"sum", "concat"}, default="sum"
         Sum of the weighted local features, or their concatenation in order, with every level given the same say.
     center : bool, default=True
@@ -118,7 +123,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
     cache_size : float, default=10_000
         Most megabytes of feature maps in the folder; those used longest ago are forgotten.
     random_state : int, RandomState instance or None, default=None
-        Seed of random weights (`weights=None`).
+        Seed of random weights (`weights=None`), and of the choice of pictures that part weights are learned from.
     verbose : int, default=0
         Above 0, show progress: a bar with pictures a second and the time left, or a line now and then in the worker
         processes of joblib.
@@ -195,7 +200,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         "part_order": [StrOptions({"raster", "column", "snake"})],
         "pooling": [StrOptions({"max", "avg", "gem"})],
         "gem_power": [Interval(Real, 0, None, closed="neither")],
-        "part_weights": [StrOptions({"uniform"}), "array-like"],
+        "part_weights": [StrOptions({"uniform", "learned"}), "array-like"],
         "aggregation": [StrOptions({"sum", "concat"})],
         "center": ["boolean"],
         "normalize": ["boolean"],
@@ -274,7 +279,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X=None, y=None):
-        """Load the backbone and learn the centre.
+        """Load the backbone, and learn part weights and the centre.
 
         Parameters
         ----------
@@ -282,15 +287,15 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             Paths, bytes, PIL images or arrays, in a list, Series, one-column DataFrame, array (n, height, width) or
             (n, height, width, channels), tensor (n, channels, height, width), or an iterable of batches of them. May be
             None with `center=False`.
-        y : object, default=None
-            Ignored.
+        y : array-like of shape (n_pictures,), default=None
+            Labels, for `part_weights="learned"`; ignored otherwise.
 
         Returns
         -------
         PSPNetFeaturizer
             The fitted estimator.
         """
-        self._fit(X)
+        self._fit(X, y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -301,15 +306,15 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         ----------
         X : collection of pictures
             As in `fit`.
-        y : object, default=None
-            Ignored.
+        y : array-like of shape (n_pictures,), default=None
+            As in `fit`.
 
         Returns
         -------
         ndarray of shape (n_pictures, n_features_out_), float32
             Descriptors.
         """
-        features = self._fit(X)
+        features = self._fit(X, y)
         if features is None:
             features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
             self._report(failures, keep=True)
@@ -370,7 +375,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
             ]
         return np.asarray(names, dtype=object)
 
-    def _fit(self, X):
+    def _fit(self, X, y):
         """Fit, and return the features of X if they had to be computed: normalised, not centred."""
         for attribute in ("n_features_in_", "feature_names_in_", "errors_"):
             self.__dict__.pop(attribute, None)
@@ -379,6 +384,8 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         elif self.center:
             raise ValueError("X=None: center=True learns the mean of the training pictures; pass them, or center=False")
         self._prepare()
+        if self._learns_weights():
+            self.part_weights_ = self._learned_weights(X, y)
         self.center_ = np.zeros(self.n_features_out_, dtype=np.float32)
         if not self.center:
             return None
@@ -391,6 +398,33 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         share = len(read) / (len(read) + _CENTER_PRIOR)
         self.center_ = (share * read.mean(axis=0, dtype=np.float64)).astype(np.float32)
         return features
+
+    def _learns_weights(self):
+        return isinstance(self.part_weights, str) and self.part_weights == "learned"
+
+    def _learned_weights(self, X, y):
+        from sklearn_psp._images import SomePictures, as_pictures
+        from sklearn_psp._nets import learn_part_weights
+
+        if X is None or y is None:
+            raise ValueError("part_weights='learned' needs pictures and their labels: fit(X, y)")
+        pictures = as_pictures(X, image_shape=self.image_shape)
+        if pictures.n_pictures is None:
+            raise ValueError(
+                "part_weights='learned' reads pictures twice, and an iterable of batches is read once: pass a list"
+            )
+        codes = check_labels(y, pictures.n_pictures)
+        rows = sample_by_class(codes, _MOST_LEARNED_FROM, check_random_state(self.random_state))
+        parts, _ = self._compute(SomePictures(pictures, rows), "local_features")
+        read = ~np.isnan(parts[:, 0, 0])
+        codes = codes[rows][read]
+        if np.bincount(codes, minlength=1).max() < 2:
+            raise ValueError("part_weights='learned' needs a label that two readable pictures have, and y has none")
+        share = len(codes) / (len(codes) + _CENTER_PRIOR) if self.center else 0.0
+        sizes = (self.parts_["n_rows"] * self.parts_["n_columns"]).to_numpy()
+        return learn_part_weights(
+            parts[read], codes, aggregation=self.aggregation, level_sizes=sizes, center_share=share
+        )
 
     def _prepare(self):
         """Resolve what depends on the machine and the backbone, but not on pictures."""
@@ -580,6 +614,7 @@ class PSPNetFeaturizer(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = self.image_shape is not None
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.target_tags.required = self._learns_weights()
         return tags
 
 

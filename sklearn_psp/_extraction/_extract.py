@@ -74,36 +74,36 @@ class _Extraction:
         self.first: dict[bytes, int] = {}  # where a content was met first
         self.copies: dict[int, int] = {}
         self.failures: list[ReadFailure] = []
+        self.failed: list[int] = []  # their places; a failure's own index is that in X
         self.lost: list[int] = []  # rows that were in the cache when they were read, but not when they were needed
         self.n_read = 0
 
     def run(self):
-        pictures = self.pictures
-        if self.cache is not None and pictures.n_pictures is not None:
-            pictures = self._without_known(pictures)
-        if pictures is not None:
-            self._through_network(pictures, may_skip=self.cache is not None and pictures.n_pictures is not None)
+        known_length = self.pictures.n_pictures is not None
+        left = self._place_known() if self.cache is not None and known_length else None
+        if left is None or left:
+            self._through_network(left, may_skip=self.cache is not None and known_length)
         if self.lost:
-            self._through_network(SomePictures(self.pictures, sorted(self.lost)), may_skip=False)
+            self._through_network(sorted(self.lost), may_skip=False)
         n_rows = self.n_read if self.pictures.n_pictures is None else self.pictures.n_pictures
         if self.cache is not None:
             self.cache.warn_if_small(n_rows - len(self.copies) - len(self.failures))
         failures = sorted(self.failures, key=lambda failure: failure.index)
-        return self.table.finish(n_rows, self.copies, [failure.index for failure in failures]), failures
+        return self.table.finish(n_rows, self.copies, self.failed), failures
 
-    def _without_known(self, pictures):
-        """Place what can be had without reading, and return the pictures that are left."""
-        keys = [pictures.known_key(i) for i in range(pictures.n_pictures)]
+    def _place_known(self):
+        """Place what can be had without reading, and return the places that are left; None for all of them."""
+        n = self.pictures.n_pictures
         left = []
-        for rows, features in self.cache.known(keys, left):
+        for rows, features in self.cache.known([self.pictures.known_key(i) for i in range(n)], left):
             self._place(rows, features)
-        if len(left) == pictures.n_pictures:
-            return pictures
-        return SomePictures(pictures, left) if left else None
+        return left if len(left) < n else None
 
-    def _through_network(self, pictures, *, may_skip):
+    def _through_network(self, places, *, may_skip):
+        """Read and describe the pictures at some places; None for all."""
+        pictures = self.pictures if places is None else SomePictures(self.pictures, places)
         names = deque()  # of the batches under way: rows and keys
-        batches = self._new_batches(pictures, names, may_skip)
+        batches = self._new_batches(pictures, places, names, may_skip)
         # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
         with closing(batches):
             if self.cache is None:
@@ -117,7 +117,7 @@ class _Extraction:
             finally:  # what was computed before an error is kept
                 self.cache.finish()
 
-    def _new_batches(self, pictures, names, may_skip):
+    def _new_batches(self, pictures, places, names, may_skip):
         """Yield full batches of pictures whose content has not been met; note their rows and keys in `names`."""
         size = self.runner.plan.batch_size
         batcher, stored = Batcher(size), []
@@ -127,7 +127,8 @@ class _Extraction:
                 self.n_read = max(self.n_read, batch.start + len(batch.images))
                 self.failures.extend(batch.failures)
                 self.bar.update(len(batch.failures))
-                rows = [pictures.row(batch.start + i) for i in range(len(batch.images))]
+                rows = list(range(batch.start, batch.start + len(batch.images)))
+                rows = rows if places is None else [places[i] for i in rows]
                 stored += [(rows[i], batch.keys[i]) for i in sorted(batch.skipped)]
                 fresh = self._not_in_stream_cache(pictures, batch, self._first_met(batch, rows))
                 images = batch.images if len(fresh) == len(rows) else batch.images[[i for i, _, _ in fresh]]
@@ -141,9 +142,11 @@ class _Extraction:
         """Return (place in the batch, row, key) of what was decoded and not met before; note the copies."""
         fresh = []
         for i, (row, key) in enumerate(zip(rows, batch.keys, strict=True)):
-            if key is None or i in batch.skipped:
+            if i in batch.skipped:
                 continue
-            if self.first.setdefault(key, row) == row:
+            if key is None:
+                self.failed.append(row)
+            elif self.first.setdefault(key, row) == row:
                 fresh.append((i, row, key))
             else:
                 self.copies[row] = self.first[key]

@@ -2,6 +2,7 @@
 
 from sklearn_psp._nets._backbones import load_backbone, module_with, pack_weights
 from sklearn_psp._nets._devices import resolve_device
+from sklearn_psp._nets._part_weights import learn_part_weights
 from sklearn_psp._nets._plan import Plan, resolve_plan
 from sklearn_psp._nets._pyramid import PyramidPooling, part_sequence
 from sklearn_psp._nets._runner import Runner
@@ -14,6 +15,7 @@ __all__ = [
     "PyramidPooling",
     "Runner",
     "Views",
+    "learn_part_weights",
     "load_backbone",
     "module_with",
     "pack_weights",

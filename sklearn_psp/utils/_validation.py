@@ -5,8 +5,18 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+import pandas as pd
+from sklearn.utils.validation import column_or_1d
 
-__all__ = ["check_bin_sizes", "check_image_size", "check_part_weights", "check_scales", "scaled_size"]
+__all__ = [
+    "check_bin_sizes",
+    "check_image_size",
+    "check_labels",
+    "check_part_weights",
+    "check_scales",
+    "sample_by_class",
+    "scaled_size",
+]
 
 # Sides of a rescaled picture are multiples of this, half the stride of the usual backbones.
 _SIDE_STEP = 16
@@ -75,8 +85,8 @@ def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
 
     Parameters
     ----------
-    part_weights : "uniform" or array-like of shape (n_parts,)
-        The parameter.
+    part_weights : {"uniform", "learned"} or array-like of shape (n_parts,)
+        The parameter; those that are learned start as uniform ones.
     n_parts : int
         Number of parts.
 
@@ -98,3 +108,62 @@ def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError(f"part_weights={part_weights!r} must be finite, not negative, and not all zero")
     return weights
+
+
+def check_labels(y, n_pictures: int) -> np.ndarray:
+    """Return labels of any type as integers from 0.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_pictures,)
+        The labels.
+    n_pictures : int
+        Number of pictures.
+
+    Returns
+    -------
+    ndarray of shape (n_pictures,), int64
+        Equal for equal labels.
+
+    Raises
+    ------
+    ValueError
+        If their number is not that of the pictures, or one is missing.
+    """
+    y = column_or_1d(y, warn=True)
+    if len(y) != n_pictures:
+        raise ValueError(f"X has {n_pictures:,} pictures, but y has {len(y):,} labels")
+    codes, _ = pd.factorize(y)
+    if (codes < 0).any():
+        missing = np.flatnonzero(codes < 0)
+        raise ValueError(f"y has {len(missing):,} missing labels, the first at {missing[0]}; leave those pictures out")
+    return codes.astype(np.int64)
+
+
+def sample_by_class(codes: np.ndarray, n_most: int, random_state: np.random.RandomState) -> np.ndarray:
+    """Choose positions at random, about as many of each class, and at least four where it has them.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+        Classes, as integers from 0.
+    n_most : int
+        How many at most; all where there are no more.
+    random_state : RandomState
+        Decides.
+
+    Returns
+    -------
+    ndarray of shape (n_chosen,), int64
+        Positions, ascending.
+    """
+    if len(codes) <= n_most:
+        return np.arange(len(codes))
+    n_classes = codes.max() + 1
+    per_class = max(4, n_most // n_classes)
+    shuffled = random_state.permutation(len(codes))
+    # Class after class in random order, a few of each.
+    by_class = shuffled[np.argsort(random_state.permutation(n_classes)[codes[shuffled]], kind="stable")]
+    starts = np.r_[True, np.diff(codes[by_class]) != 0]
+    rank = np.arange(len(codes)) - np.maximum.accumulate(np.where(starts, np.arange(len(codes)), 0))
+    return np.sort(by_class[rank < per_class][:n_most])

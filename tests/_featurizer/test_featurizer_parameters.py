@@ -44,7 +44,6 @@ RANDOM = {"backbone": "timm/test_efficientnet", "weights": None, "center": False
         ({"scales": (float("nan"),)}, "all of them above 0"),
         ({"scales": ("1",)}, "all of them above 0"),
         ({"scales": 1.0}, "The 'scales' parameter"),
-        ({"part_weights": "learned"}, "The 'part_weights' parameter of PSPNetFeaturizer must be"),
         ({"part_weights": [1.0] * 13}, r"part_weights has shape \(13,\), but bin_sizes make 14 parts"),
         ({"part_weights": [-1.0] + [1.0] * 13}, "must be finite, not negative, and not all zero"),
         ({"part_weights": [np.nan] + [1.0] * 13}, "must be finite"),

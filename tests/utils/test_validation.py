@@ -1,0 +1,42 @@
+"""Labels as integers, and a choice of pictures by class."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_psp.utils._validation import check_labels, sample_by_class
+
+
+@pytest.mark.parametrize(
+    "y", [["b", "a", "b"], [2.5, 1.0, 2.5], pd.Series([True, False, True]), np.array(["x", "y", "x"])]
+)
+def test_equal_labels_are_equal_integers(y):
+    codes = check_labels(y, 3)
+    assert codes.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_missing_labels_are_refused_with_their_place(missing):
+    with pytest.raises(ValueError, match="y has 2 missing labels, the first at 1"):
+        check_labels(np.array(["a", missing, missing], dtype=object), 3)
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12), n_most=st.integers(1, 60), seed=st.integers(0, 99))
+def test_a_choice_is_bounded_ascending_and_spread_over_classes(sizes, n_most, seed):
+    codes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = sample_by_class(codes, n_most, np.random.RandomState(seed))
+    again = sample_by_class(codes, n_most, np.random.RandomState(seed))
+    np.testing.assert_array_equal(rows, again)
+    assert (np.diff(rows) > 0).all()
+    assert len(rows) <= n_most
+    if len(codes) <= n_most:
+        assert len(rows) == len(codes)
+        return
+    per_class = max(4, n_most // len(sizes))
+    counts = np.bincount(codes[rows], minlength=len(sizes))
+    assert (counts <= np.minimum(sizes, per_class)).all()
+    # Classes are full but for the one at which the bound was met.
+    taken = counts[counts > 0]
+    assert (taken < np.minimum(np.asarray(sizes)[counts > 0], per_class)).sum() <= 1
