@@ -102,7 +102,7 @@ class OpenVINONetwork:
                 "INFERENCE_PRECISION_HINT": _TYPES[self._precision],
                 "INFERENCE_NUM_THREADS": self._n_threads,
             }
-            model = _with_pixels(ov, _converted(ov, self._backbone, tuple(size)), self._backbone.spec, dtype)
+            model = _with_pixels(ov, _converted(ov, self._backbone, tuple(size)).clone(), self._backbone.spec, dtype)
             self._backbone.memo[key] = core.compile_model(model, "CPU", options)
         return self._backbone.memo[key]
 
@@ -145,7 +145,15 @@ def _core(process_id):
 
 
 def _converted(ov, backbone, size):
-    """Convert the folded network for pictures of one size, whose padding may be worked out in Python."""
+    """Convert the folded network for pictures of one size; made once for all precisions, and kept with the backbone."""
+    key = ("openvino model", os.getpid(), size)
+    if key not in backbone.memo:
+        backbone.memo[key] = _convert(ov, backbone, size)
+    return backbone.memo[key]
+
+
+def _convert(ov, backbone, size):
+    # For one size: padding may be worked out in Python.
     module = fold_batch_norm(backbone.module, backbone.image_size)
     example = torch.zeros(1, 3, *size)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -134,17 +134,13 @@ def resolve_plan(
 
 def _resolve(backbone, device, runtime, precision, batch_size, compiled):
     if device.type != "cpu":
-        if precision == "auto":
-            precision = _gpu_precision(device)
-        plan = Plan("torch", precision, 1 if batch_size == "auto" else batch_size, compiled=compiled)
-        return plan if batch_size != "auto" else _with_batch_size(plan, _gpu_batch_size(backbone, plan, device))
+        plan = Plan("torch", _gpu_precision(device) if precision == "auto" else precision, 1, compiled=compiled)
+        if batch_size == "auto":
+            batch_size = _gpu_batch_size(backbone, plan, device)
+        return replace(plan, batch_size=batch_size)
     if not compiled and _takes_openvino(backbone, runtime, precision):
         return _openvino_plan(backbone, precision, batch_size)
     return _torch_plan(backbone, precision, batch_size, compiled)
-
-
-def _with_batch_size(plan, batch_size):
-    return Plan(plan.runtime, plan.precision, batch_size, plan.n_workers, plan.compiled)
 
 
 def _takes_openvino(backbone, runtime, precision):
@@ -209,7 +205,7 @@ def _fastest(backbone, plans, device):
 
 
 def _pass(backbone, plan, device):
-    """Return a function that runs a batch per worker, and the number of its pictures."""
+    """Return a function that runs two batches a worker, or one without workers, and the number of its pictures."""
     network = make_network(backbone, plan, device, Views([backbone.image_size]))
     images = np.zeros((plan.batch_size, *backbone.image_size, 3), dtype=np.uint8)
 
@@ -222,19 +218,19 @@ def _pass(backbone, plan, device):
             future.result()
 
     if plan.n_workers:
-        return run_workers, 2 * plan.n_workers * plan.batch_size, plan.n_workers
-    return (lambda executor: run()), plan.batch_size, 0
+        return run_workers, 2 * plan.n_workers * plan.batch_size
+    return (lambda executor: run()), plan.batch_size
 
 
-def _speeds(passes: dict[Plan, tuple[Callable, int, int]]) -> dict[Plan, float]:
+def _speeds(passes: dict[Plan, tuple[Callable, int]]) -> dict[Plan, float]:
     """Measure pictures per second: the best of a few rounds, within a budget of seconds."""
     speeds = dict.fromkeys(passes, 0.0)
     deadline = time.perf_counter() + _BUDGET_S
-    with one_core_threads(max(1, *(n for _, _, n in passes.values()))) as executor:
+    with one_core_threads(max(1, *(plan.n_workers for plan in passes))) as executor:
         # Whole rounds: a disturbance of the machine then strikes one run of a plan, not all of them. The first does
         # not count: it plans and allocates.
         for i in range(1 + _ROUNDS):
-            for plan, (run, n_pictures, _) in passes.items():
+            for plan, (run, n_pictures) in passes.items():
                 start = time.perf_counter()
                 run(executor)
                 seconds = time.perf_counter() - start

@@ -109,6 +109,8 @@ class Backbone:
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return (rows, columns) of the feature maps of pictures of (height, width); a picture is run to find out."""
+        if tuple(size) == tuple(self.image_size):
+            return self.grid
         key = ("grid", tuple(size))
         if key not in self.memo:
             with torch.inference_mode():

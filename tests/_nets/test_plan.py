@@ -323,7 +323,7 @@ def test_measuring_really_runs_every_plan(monkeypatch, backbone):
 def test_measuring_stops_after_its_budget_but_not_before_one_round(monkeypatch, backbone):
     runs = []
     monkeypatch.setattr(plan_module, "_BUDGET_S", -1.0)
-    plan_module._speeds({Plan("torch", "float32", 1): (lambda executor: runs.append(1), 1, 0)})
+    plan_module._speeds({Plan("torch", "float32", 1): (lambda executor: runs.append(1), 1)})
     assert len(runs) == 2, "one that does not count, one that does"
 
 
