@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 from PIL import Image
 
 from sklearn_psp import PSPNetFeaturizer
@@ -14,15 +14,7 @@ from sklearn_psp._extraction import _extract
 from sklearn_psp._extraction._table import Batcher, FeatureTable
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
 
-FAST = {
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-    "center": False,
-}
+UNCENTRED = FAST | {"center": False}
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
 ORDER = [3, 3, 0, 5, 3, 9, 0, 1, 1, 1, 2, 8, 9]  # seven contents
 
@@ -32,7 +24,7 @@ def tiny(folder):
     """Function from parameters to a fitted featurizer; `cached=True` gives it a cache."""
 
     def tiny(*, cached=False, **params):
-        return PSPNetFeaturizer(TinyNet(), cache=folder if cached else None, **(FAST | params)).fit()
+        return PSPNetFeaturizer(TinyNet(), cache=folder if cached else None, **(UNCENTRED | params)).fit()
 
     return tiny
 

@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 from common.watched import Mirrored, Smooth, TallyNet, UpsideDown, run_python
 from PIL import Image
 from sklearn.base import clone
@@ -25,14 +25,6 @@ from sklearn_psp._nets._torch_network import TorchNetwork
 from sklearn_psp.exceptions import CacheSizeWarning, ImageReadWarning
 from sklearn_psp.utils.estimator_checks import check_image_estimator
 
-FAST = {
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-}
 # Not of the network's size: they are resized, and crop is not stretch.
 PICTURES = np.random.default_rng(0).integers(0, 256, (10, 40, 32, 3), dtype=np.uint8)
 PICTURES[:, :20] //= np.arange(1, 11, dtype=np.uint8)[:, None, None, None]
@@ -326,7 +318,7 @@ def test_what_was_computed_before_a_network_failed_is_kept(folder, forget, monke
 CHILDREN = """
 import os, signal, sys
 import numpy as np
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 from common.watched import n_not_black
 from sklearn_psp import PSPNetFeaturizer, _cache, _images
 from sklearn_psp._extraction import _cached
@@ -405,7 +397,7 @@ def test_another_process_neither_measures_nor_runs_the_network(folder, tmp_path)
     script = """
 import sys
 import numpy as np
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._extraction import _plans
 from sklearn_psp._nets import _runner

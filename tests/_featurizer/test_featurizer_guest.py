@@ -9,19 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 
 from sklearn_psp import PSPNetFeaturizer
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 40, 32, 3), dtype=np.uint8)
-FAST = {
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,19 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning, MissingImageError
-
-FAST = {
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-}
 
 
 def tiny(**params):

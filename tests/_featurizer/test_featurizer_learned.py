@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -15,16 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_psp import NearestImageRetriever, PSPNetFeaturizer, load, save
 from sklearn_psp.exceptions import ImageReadWarning
 
-FAST = {
-    "backbone": TinyNet(),
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-    "part_weights": "learned",
-}
+LEARNED = FAST | {"backbone": TinyNet(), "part_weights": "learned"}
 RNG = np.random.default_rng(0)
 # A class shows in the upper left quarter; the rest is noise.
 LABELS = np.repeat(["cat", "dog", "emu"], 6)
@@ -35,7 +26,7 @@ PICTURES[:, :16, :16] += RNG.integers(0, 20, (18, 16, 16, 3), dtype=np.uint8)
 
 @pytest.mark.parametrize("aggregation", ["sum", "concat"])
 def test_the_part_that_shows_the_class_weighs_most(aggregation):
-    featurizer = PSPNetFeaturizer(bin_sizes=(1, 2), aggregation=aggregation, **FAST).fit(PICTURES, LABELS)
+    featurizer = PSPNetFeaturizer(bin_sizes=(1, 2), aggregation=aggregation, **LEARNED).fit(PICTURES, LABELS)
     parts = featurizer.parts_.assign(weight=featurizer.part_weights_)
     heaviest = parts.loc[parts["weight"].idxmax()]
     assert (heaviest["level"], heaviest["row"], heaviest["column"]) == (1, 0, 0)
@@ -44,21 +35,23 @@ def test_the_part_that_shows_the_class_weighs_most(aggregation):
 
 
 def test_descriptors_are_made_with_the_learned_weights():
-    featurizer = PSPNetFeaturizer(**FAST)
+    featurizer = PSPNetFeaturizer(**LEARNED)
     rows = featurizer.fit_transform(PICTURES, LABELS)
-    given = PSPNetFeaturizer(**FAST | {"part_weights": featurizer.part_weights_}).fit(PICTURES)
+    given = PSPNetFeaturizer(**LEARNED | {"part_weights": featurizer.part_weights_}).fit(PICTURES)
     np.testing.assert_array_equal(given.transform(PICTURES), rows)
     np.testing.assert_array_equal(featurizer.transform(PICTURES), rows)
 
 
 def test_labels_of_any_type_in_any_order_give_the_same_weights():
-    expected = PSPNetFeaturizer(**FAST).fit(PICTURES, LABELS).part_weights_
+    expected = PSPNetFeaturizer(**LEARNED).fit(PICTURES, LABELS).part_weights_
     for y in (pd.Series(LABELS, index=range(100, 118)), pd.Categorical(LABELS), pd.factorize(LABELS)[0] * 1.5):
-        np.testing.assert_array_equal(PSPNetFeaturizer(**FAST).fit(list(PICTURES), y).part_weights_, expected)
+        np.testing.assert_array_equal(PSPNetFeaturizer(**LEARNED).fit(list(PICTURES), y).part_weights_, expected)
 
 
 def test_weights_survive_clone_pickle_and_save(tmp_path):
-    featurizer = PSPNetFeaturizer(**FAST | {"backbone": "timm/test_efficientnet", "weights": None, "random_state": 0})
+    featurizer = PSPNetFeaturizer(
+        **LEARNED | {"backbone": "timm/test_efficientnet", "weights": None, "random_state": 0}
+    )
     rows = featurizer.fit_transform(PICTURES, LABELS)
     save(featurizer, tmp_path / "file.skops")
     for again in (pickle.loads(pickle.dumps(featurizer)), load(tmp_path / "file.skops")):
@@ -67,7 +60,7 @@ def test_weights_survive_clone_pickle_and_save(tmp_path):
 
 
 def test_a_grid_search_compares_uniform_and_learned():
-    search = Pipeline([("psp", PSPNetFeaturizer(**FAST)), ("retriever", NearestImageRetriever(n_neighbors=1))])
+    search = Pipeline([("psp", PSPNetFeaturizer(**LEARNED)), ("retriever", NearestImageRetriever(n_neighbors=1))])
     grid = GridSearchCV(
         search, {"psp__part_weights": ["uniform", "learned"]}, cv=StratifiedKFold(3), error_score="raise"
     )
@@ -79,17 +72,17 @@ def test_a_grid_search_compares_uniform_and_learned():
 
 
 def test_unreadable_pictures_are_left_out():
-    expected = PSPNetFeaturizer(**FAST).fit(PICTURES, LABELS).part_weights_
+    expected = PSPNetFeaturizer(**LEARNED).fit(PICTURES, LABELS).part_weights_
     pictures, labels = [*PICTURES, b"no picture"], [*LABELS, "cat"]
     with pytest.warns(ImageReadWarning, match="1 pictures could not be read"):
-        featurizer = PSPNetFeaturizer(**FAST, on_error="nan").fit(pictures, labels)
+        featurizer = PSPNetFeaturizer(**LEARNED, on_error="nan").fit(pictures, labels)
     assert featurizer.errors_["index"].tolist() == [18]
     np.testing.assert_array_equal(featurizer.part_weights_, expected)
 
 
 def test_only_some_of_many_pictures_are_learned_from_and_the_seed_says_which(monkeypatch):
     monkeypatch.setattr("sklearn_psp._featurizer._MOST_LEARNED_FROM", 9)
-    weights = [PSPNetFeaturizer(**FAST, random_state=seed).fit(PICTURES, LABELS).part_weights_ for seed in (0, 0, 1)]
+    weights = [PSPNetFeaturizer(**LEARNED, random_state=seed).fit(PICTURES, LABELS).part_weights_ for seed in (0, 0, 1)]
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
 
@@ -108,10 +101,10 @@ def test_only_some_of_many_pictures_are_learned_from_and_the_seed_says_which(mon
 )
 def test_what_cannot_be_learned_from_is_refused(X, y, message):
     with pytest.raises(ValueError, match=message):
-        PSPNetFeaturizer(**FAST | {"center": False}).fit(X, y)
+        PSPNetFeaturizer(**LEARNED | {"center": False}).fit(X, y)
 
 
 def test_scikit_learn_is_told_that_labels_are_needed():
-    assert PSPNetFeaturizer(**FAST).__sklearn_tags__().target_tags.required
+    assert PSPNetFeaturizer(**LEARNED).__sklearn_tags__().target_tags.required
     assert not PSPNetFeaturizer().__sklearn_tags__().target_tags.required
     assert not PSPNetFeaturizer(part_weights=np.ones(14)).__sklearn_tags__().target_tags.required

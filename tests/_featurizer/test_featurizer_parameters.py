@@ -7,19 +7,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from common.networks import TinyNet
+from common.networks import FAST, TinyNet
 
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.exceptions import BackboneError, DeviceError, WeightsError
 
-FAST = {
-    "image_size": 32,
-    "scales": (1.0,),
-    "precision": "float32",
-    "batch_size": 4,
-    "device": "cpu",
-    "runtime": "torch",
-}
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 # A network of timm that is small enough to be drawn anew again and again.

@@ -5,6 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+# Parameters of a featurizer with which a small network runs at once: nothing is measured, nothing converted.
+FAST = {
+    "image_size": 32,
+    "scales": (1.0,),
+    "precision": "float32",
+    "batch_size": 4,
+    "device": "cpu",
+    "runtime": "torch",
+}
+
 
 class TinyNet(nn.Module):
     """A convolution of stride 8 and a batch norm, with weights of its own seed; feature maps of 12 channels.
