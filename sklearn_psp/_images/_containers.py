@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor
+from sklearn_psp._images._foreign import IndexedBatches, check_finite, is_foreign_tensor, is_indexed_batches, plain
 from sklearn_psp._images._pictures import ArrayPictures, ItemPictures, Pictures, PictureStream
 from sklearn_psp._images._rows import row_pictures
 from sklearn_psp._images._sources import describe_source, is_one_picture, quote_source
-from sklearn_psp._images._streams import members_of_batch
+from sklearn_psp._images._streams import batches_remedy, is_batch, labelled_members, members_of_batch
 from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["as_pictures"]
+__all__ = ["as_pictures", "is_labelled_stream", "labelled_batches"]
 
 
 def as_pictures(X: Any, *, image_shape: Any = None) -> Pictures:
@@ -29,7 +31,7 @@ def as_pictures(X: Any, *, image_shape: Any = None) -> Pictures:
         - an array or memmap of shape (n, h, w) or (n, h, w, 1 | 3 | 4), a tensor of shape (n, h, w) or
           (n, 1 | 3 | 4, h, w);
         - any other iterable: its items are batches in one of the forms above, or (batch, labels ...) pairs as a
-          `DataLoader` gives;
+          `DataLoader`, a `tf.data.Dataset` or a `keras.utils.PyDataset` gives;
         - with `image_shape`, a table of shape (n, n_columns).
     image_shape : None, "auto", (h, w) or (h, w, c), default=None
         How a row of a table becomes a picture: "auto" is the squarest grey one with h <= w. uint8 and bool rows are
@@ -55,7 +57,105 @@ def as_pictures(X: Any, *, image_shape: Any = None) -> Pictures:
     return pictures
 
 
+def labelled_batches(X: Any) -> Iterator[tuple[Pictures, np.ndarray]]:
+    """Take pictures and labels from an iterable of (pictures, labels) batches, once through.
+
+    Parameters
+    ----------
+    X : DataLoader, tf.data.Dataset, keras.utils.PyDataset, list of pairs or other iterable
+        Its items are pairs (tuple or list) of a batch, as `as_pictures` takes it, and of its labels: a 1-D array,
+        tensor, list or Series, or one column. Call again for every epoch, with what can be iterated again.
+
+    Yields
+    ------
+    pictures : Pictures
+        At least one, with `n_pictures` known; `read_batches` reads them.
+    labels : ndarray of shape (n_pictures,)
+        Strings of TensorFlow and bytes are decoded to str.
+
+    Raises
+    ------
+    ImageInputError
+        If X is no such iterable, an item is no such pair, or nothing was yielded - as by a generator the second time.
+    """
+    batches = _batches_of(X)
+    n_batches, iterator = 0, iter(batches)
+    for position, item in enumerate(iterator):
+        try:
+            images, labels = labelled_members(item, batches_remedy(X))
+            pictures = _understand(images, None)
+            if pictures.n_pictures != len(labels):
+                raise ImageInputError(f"It has {pictures.n_pictures} pictures and {len(labels)} labels")
+        except ImageInputError as error:
+            raise ImageInputError(
+                f"X is an iterable of (pictures, labels) batches, and its item {position} is none. {error}"
+            ) from error
+        if pictures.n_pictures:
+            n_batches += 1
+            yield pictures, labels
+    if n_batches == 0:
+        reason = (
+            "a generator can be read only once: pass what can be iterated again for every epoch, such as a "
+            "torch.utils.data.DataLoader, a tf.data.Dataset or a list of batches"
+            if iterator is X
+            else "pass at least one picture"
+        )
+        raise ImageInputError(
+            f"X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; {reason}"
+        )
+
+
+def is_labelled_stream(X: Any) -> bool:
+    """Whether labels for X, if there are any, come with it: an iterable of batches, not a collection of pictures.
+
+    Nothing is taken from an iterator. Whether the batches of a `DataLoader` have labels shows when they are read, by
+    `labelled_batches`.
+
+    Parameters
+    ----------
+    X : object
+        What a user passed for pictures.
+
+    Returns
+    -------
+    bool
+        True for what `as_pictures` reads as an iterable of batches, and for a list of (pictures, labels) pairs.
+    """
+    if isinstance(X, (Pictures, pd.DataFrame, pd.Series, pd.Index, Mapping, Set)):
+        return False
+    if is_foreign_tensor(X) or is_array_like(X) or is_one_picture(X) or hasattr(X, "toarray"):
+        return False
+    if isinstance(X, Sequence):
+        return bool(len(X)) and _is_pair(X[0])
+    return is_indexed_batches(X) or isinstance(X, Iterable)
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) > 1 and is_batch(plain(item[0]))
+
+
+def _batches_of(X: Any) -> Iterable:
+    if not is_labelled_stream(X):
+        raise ImageInputError(
+            f"X must be an iterable of (pictures, labels) batches, such as a DataLoader or a tf.data.Dataset, got "
+            f"{type(X).__name__}{_data_set_remedy(X) or '; pass pictures and their labels as X and y'}"
+        )
+    return _opened(X)
+
+
+def _data_set_remedy(X: Any) -> str:
+    known = isinstance(X, (Sequence, Mapping, pd.DataFrame, pd.Series, pd.Index, Pictures)) or hasattr(X, "shape")
+    indexed = not known and hasattr(X, "__getitem__") and hasattr(X, "__len__")
+    return "; pass a DataLoader over it" if indexed else ""
+
+
+def _opened(X: Any) -> Iterable:
+    check_finite(X)
+    return IndexedBatches(X) if is_indexed_batches(X) and not isinstance(X, Sequence) else X
+
+
 def _understand(X: Any, image_shape: Any) -> Pictures:
+    X = plain(X)
     if isinstance(X, Pictures):
         return X
     if isinstance(X, pd.DataFrame):
@@ -78,12 +178,11 @@ def _understand(X: Any, image_shape: Any) -> Pictures:
         if image_shape is not None and len(X) and _is_row(X[0]):
             return _from_array(np.asarray(X), image_shape)
         return ItemPictures(X, in_memory=isinstance(X, (list, tuple)))
-    if isinstance(X, Iterable):
-        return PictureStream(X, _open_batch)
-    remedy = "; pass a DataLoader over it" if hasattr(X, "__getitem__") and hasattr(X, "__len__") else ""
+    if is_indexed_batches(X) or isinstance(X, Iterable):
+        return PictureStream(_opened(X), partial(_open_batch, batches_remedy(X)))
     raise ImageInputError(
         f"X must be a list, Series, one-column DataFrame, array or tensor of pictures, or an iterable of batches, "
-        f"got {type(X).__name__}{remedy}"
+        f"got {type(X).__name__}{_data_set_remedy(X)}"
     )
 
 
@@ -187,8 +286,8 @@ def _is_row(item: Any) -> bool:
     return isinstance(item, (list, tuple)) and bool(len(item)) and np.isscalar(item[0]) and not isinstance(item[0], str)
 
 
-def _open_batch(position: int, batch: Any) -> Pictures:
+def _open_batch(remedy: str | None, position: int, batch: Any) -> Pictures:
     try:
-        return _understand(members_of_batch(batch), None)
+        return _understand(members_of_batch(batch, remedy), None)
     except ImageInputError as error:
         raise ImageInputError(f"X is an iterable of batches, and its item {position} is no batch. {error}") from error

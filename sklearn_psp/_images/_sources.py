@@ -68,8 +68,13 @@ def describe_source(source: object) -> str:
         return f"<PIL.Image {source.mode} {source.width}x{source.height}{f' of {name!r}' if name else ''}>"
     if is_array_like(source):
         kind = "tensor" if is_tensor(source) else "array"
-        return f"<{kind} {tuple(source.shape)} {str(source.dtype).removeprefix('torch.')}>"
+        return f"<{kind} {tuple(source.shape)} {_dtype_name(source.dtype)}>"
     return "<missing value>" if _is_missing(source) else f"<{type(source).__name__}>"
+
+
+def _dtype_name(dtype: object) -> str:
+    # np.dtype names its object "uint8", TensorFlow prints it as "<dtype: 'uint8'>"
+    return str(getattr(dtype, "name", None) or dtype).removeprefix("torch.")
 
 
 def quote_source(description: str) -> str:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sklearn_psp._images._arrays import is_array_like
+from sklearn_psp._images._arrays import is_array_like, is_tensor, to_numpy
+from sklearn_psp._images._foreign import is_data_set, plain
 from sklearn_psp._images._sources import describe_source, is_one_picture, quote_source
 from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["members_of_batch"]
+__all__ = ["batches_remedy", "is_batch", "labelled_members", "members_of_batch"]
 
 
-def members_of_batch(item: Any) -> Any:
+def batches_remedy(X: object) -> str | None:
+    """What to do where X yields single pictures; None where that is not known."""
+    return "pass X.batch(32)" if is_data_set(X) else None
+
+
+def members_of_batch(item: Any, remedy: str | None = None) -> Any:
     """The pictures of one item of an iterable of batches.
 
     A list of two pictures and a (batch, labels) pair look alike, and a `DataLoader` makes lists of its pairs: what
@@ -24,6 +31,8 @@ def members_of_batch(item: Any) -> Any:
     ----------
     item : object
         What the iterable yielded.
+    remedy : str or None, default=None
+        How to get batches from this iterable; None for the words that fit a generator.
 
     Returns
     -------
@@ -35,16 +44,16 @@ def members_of_batch(item: Any) -> Any:
     ImageInputError
         If the item is a single picture, or nothing known.
     """
-    remedy = "pass list(...) of a generator of single pictures, or yield batches"
+    item = _plain_members(item)
     if is_one_picture(item):
+        remedy = remedy or "pass list(...) of a generator of single pictures, or yield batches"
         raise ImageInputError(f"It is a single picture ({quote_source(describe_source(item))}): {remedy}")
     if isinstance(item, (list, tuple)):
-        if item and _is_batch(item[0]):
+        if item and is_batch(item[0]):
             return item[0]
         if isinstance(item, tuple) and len(item) > 1 and is_one_picture(item[0]) and not is_one_picture(item[1]):
-            raise ImageInputError(
-                "It is a single picture with its label: yield batches, for example through torch.utils.data.DataLoader"
-            )
+            remedy = remedy or "yield batches, for example through torch.utils.data.DataLoader"
+            raise ImageInputError(f"It is a single picture with its label: {remedy}")
         return item
     if isinstance(item, Mapping):
         raise ImageInputError(f"It is a dict with the keys {list(item)}: yield the batch of pictures alone")
@@ -53,7 +62,86 @@ def members_of_batch(item: Any) -> Any:
     return item
 
 
-def _is_batch(member: Any) -> bool:
+def labelled_members(item: Any, remedy: str | None = None) -> tuple[Any, np.ndarray]:
+    """The pictures and the labels of one item of an iterable of batches.
+
+    Parameters
+    ----------
+    item : object
+        What the iterable yielded.
+    remedy : str or None, default=None
+        As in `members_of_batch`.
+
+    Returns
+    -------
+    pictures : object
+        A batch: anything sized that `as_pictures` takes.
+    labels : ndarray of shape (n,)
+        As given; bytes decoded to str.
+
+    Raises
+    ------
+    ImageInputError
+        If the item is no pair of a batch and its labels.
+    """
+    members = _plain_members(item)
+    pictures = members_of_batch(members, remedy)
+    if not isinstance(members, (list, tuple)) or not members or not is_batch(members[0]):
+        raise ImageInputError("It is a batch of pictures without labels: yield (pictures, labels)")
+    if len(members) != 2:
+        raise ImageInputError(
+            f"It has {len(members)} members: yield (pictures, labels) alone; weights of samples are not used"
+        )
+    return pictures, _labels(members[1])
+
+
+def is_batch(member: Any) -> bool:
+    """Whether a member of an item is a batch of pictures, rather than a picture."""
     if isinstance(member, (list, tuple, pd.Series, pd.Index, pd.DataFrame)):
         return True
     return is_array_like(member) and not is_one_picture(member) and len(member.shape) >= 1
+
+
+def _plain_members(item: Any) -> Any:
+    if isinstance(item, (list, tuple)):
+        return (tuple if isinstance(item, tuple) else list)(map(plain, item))
+    return plain(item)
+
+
+def _labels(member: Any) -> np.ndarray:
+    if member is None or isinstance(member, (str, bytes, Mapping)):
+        raise ImageInputError(
+            f"Its labels are of type {type(member).__name__}: yield a 1-D array, tensor or list of them"
+        )
+    if isinstance(member, (list, tuple)):
+        member = [_scalar(plain(label)) for label in member]
+    try:
+        labels = to_numpy(member) if is_tensor(member) else np.asarray(member)
+    except ValueError as error:  # a list of lists of different lengths
+        raise ImageInputError(f"Its labels are no array: {error}") from error
+    if labels.ndim == 2 and labels.shape[1] == 1:  # a column, as Keras' label_mode="binary" gives
+        labels = labels[:, 0]
+    if labels.ndim == 2:
+        raise ImageInputError(
+            f"Its labels have the shape {labels.shape}, one-hot: pass labels.argmax(axis=1), a class for each picture"
+        )
+    if labels.ndim != 1:
+        raise ImageInputError(f"Its labels have the shape {labels.shape}: yield one for each picture, shape (n,)")
+    if labels.dtype.kind == "S" or (labels.dtype.kind == "O" and any(isinstance(label, bytes) for label in labels)):
+        labels = np.array([_text(label) for label in labels], dtype=object)
+    if labels.dtype.kind == "O" and len(labels) and all(isinstance(label, str) for label in labels):
+        labels = labels.astype(str)
+    return labels
+
+
+def _scalar(label: Any) -> Any:
+    return label.item() if hasattr(label, "item") and getattr(label, "ndim", None) == 0 else label
+
+
+def _text(label: Any) -> Any:
+    if not isinstance(label, bytes):
+        return label
+    try:
+        return label.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ImageInputError(f"Its label {bytes(label)!r} is no text in UTF-8") from error

@@ -29,6 +29,10 @@ class FeatureMaps(nn.Module):
         Whether the network was built for one image size and takes no other.
     """
 
+    # What a module is asked for, and how: for messages.
+    shapes = ("(n, 3, height, width)", "(n, channels, rows, columns)")
+    remedy = "cut the network before its global pooling"
+
     def __init__(self, network, method="forward", layout="nchw", n_prefix_tokens=0, grid=None, fixed_size=False):
         super().__init__()
         self.network = network
@@ -66,8 +70,8 @@ def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> torch.Si
     shape = getattr(maps, "shape", None)
     if shape is None or len(shape) != 4 or 0 in shape:
         got = f"a tensor of shape {tuple(shape)}" if shape is not None else f"a {type(maps).__name__}"
+        takes, gives = module.shapes
         raise BackboneError(
-            f"backbone={name!r} must map (n, 3, height, width) to feature maps (n, channels, rows, columns); it gave "
-            f"{got}; cut the network before its global pooling"
+            f"backbone={name!r} must map {takes} to feature maps {gives}; it gave {got}; {module.remedy}"
         )
     return shape

@@ -1,0 +1,273 @@
+"""A Keras 3 model of the user's own, on the torch backend; keras is imported only for one, which has imported it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklearn_psp._nets._specs import BackboneRequest, BackboneSpec
+from sklearn_psp._nets._weights import load_into
+from sklearn_psp.exceptions import BackboneError, WeightsError
+
+__all__ = ["KerasMaps", "build_keras", "is_keras", "keras_state", "keras_with", "refuse_keras_elsewhere"]
+
+# Of the largest value of the maps: what a copy may differ from the model. On one device it differs by nothing.
+_TOLERANCE = 1e-3
+
+
+class KerasMaps(nn.Module):
+    """Bring a Keras model's output to feature maps of shape (n, channels, rows, columns).
+
+    Towards torch it is a module like any other: what Keras trains are its parameters, other weights (statistics of
+    batch normalisation, layers that the user has frozen) its buffers, and `train` and `eval` decide on `training=` of
+    the call. All of them are named by their position, because Keras numbers names anew in every process.
+
+    Parameters
+    ----------
+    network : keras.Model
+        The model, built; not a submodule, because Keras registers all its weights as parameters, some of them twice.
+
+    Attributes
+    ----------
+    channels_last : bool
+        Whether the model takes (n, height, width, 3) and gives (n, rows, columns, channels).
+    fixed_size : bool
+        Whether the model was built for one image size.
+    """
+
+    shapes = ("(n, height, width, 3)", "(n, rows, columns, channels)")
+    remedy = (
+        "cut the network before its global pooling, as include_top=False with pooling=None does in keras.applications"
+    )
+
+    def __init__(self, network):
+        super().__init__()
+        self.__dict__["network"] = network
+        shape = _input_shape(network)
+        self.channels_last = _is_channels_last(shape)
+        sides = () if shape is None else shape[1:3] if self.channels_last else shape[2:4]
+        self.fixed_size = bool(sides) and None not in sides
+        if not self.channels_last:
+            self.shapes = ("(n, 3, height, width)", "(n, channels, rows, columns)")
+        trained = {id(variable) for variable in network.trainable_variables}
+        self.__dict__["_variables"] = {}
+        for i, variable in enumerate(network.weights):
+            name = f"{i:04}_{variable.name}".replace(".", "_")
+            self._variables[name] = variable
+            if id(variable) in trained:
+                self.register_parameter(name, variable.value)
+            else:
+                self.register_buffer(name, variable.value.detach())
+        known = {id(variable) for variable in network.weights}
+        # The states of random generators, for dropout.
+        self.__dict__["_others"] = [variable for variable in network.variables if id(variable) not in known]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature maps of a batch (n, 3, height, width)."""
+        maps = _call(self.network, x.permute(0, 2, 3, 1) if self.channels_last else x, training=self.training)
+        return maps.permute(0, 3, 1, 2) if self.channels_last and getattr(maps, "ndim", 0) == 4 else maps
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)  # converts parameters in place, and puts new buffers in the place of the old ones
+        for name, buffer in self._buffers.items():
+            self._variables[name].value.data = buffer
+        for variable in self._others:
+            variable.value.data = fn(variable.value.data)
+        return self
+
+    def __deepcopy__(self, memo):
+        return _restored(_copied(self.network), self.training, *_tensors(self, clone=True))
+
+    def __reduce__(self):
+        return _restored, (self.network, self.training, *_tensors(self))
+
+
+def is_keras(backbone: object) -> bool:
+    """Whether it is a model or layer of Keras, on any backend, without importing keras for it."""
+    return any(
+        base.__name__ == "Layer" and base.__module__.partition(".")[0] in ("keras", "tf_keras")
+        for base in type(backbone).__mro__
+    )
+
+
+def refuse_keras_elsewhere(backbone: Any) -> None:
+    """Refuse a Keras model whose backend is not torch.
+
+    Raises
+    ------
+    BackboneError
+        If it is one.
+    """
+    if is_keras(backbone) and not isinstance(backbone, nn.Module):
+        raise BackboneError(
+            f"backbone={type(backbone).__name__!r} is a Keras model on the backend {_backend_name()!r}, and needs the "
+            "backend 'torch': set the environment variable KERAS_BACKEND=torch before keras is imported, and load the "
+            "model again (a .keras file fits every backend)"
+        )
+
+
+def build_keras(request: BackboneRequest) -> tuple[BackboneSpec, nn.Module, None]:
+    """Copy a Keras model, on the CPU and in float32.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+        What was asked for; its `backbone` is the model.
+
+    Returns
+    -------
+    spec : BackboneSpec
+        Identity card.
+    module : KerasMaps
+        Feature extractor.
+    sha256 : None
+        Weights that come from no file.
+
+    Raises
+    ------
+    BackboneError
+        If the model is not built, or cannot be copied.
+    WeightsError
+        If other weights are asked for than the model has.
+    """
+    model = request.backbone
+    name = type(model).__name__
+    if request.weights != "default":
+        raise WeightsError(
+            f"weights={request.weights!r} with a Keras model: use weights='default', the weights it has, and "
+            "model.load_weights(path) for others"
+        )
+    if not model.built:
+        raise BackboneError(
+            f"backbone={name!r} is a Keras model that is not built, and has no weights yet: give it a "
+            "keras.Input((None, None, 3)), or call it once on a batch of pictures"
+        )
+    module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
+    _check_copy(model, module, request.image_size, name)
+    return BackboneSpec(name, "module", "call", mean=(0, 0, 0), std=(1, 1, 1), licence="yours"), module, None
+
+
+def keras_state(model: Any) -> dict[str, torch.Tensor]:
+    """Return the weights of a Keras model, by position."""
+    return KerasMaps(model).state_dict()
+
+
+def keras_with(model: Any, state: dict[str, torch.Tensor]) -> Any:
+    """Copy a Keras model and give the copy the weights of `keras_state`, every one of them.
+
+    Raises
+    ------
+    WeightsError
+        If names or shapes do not fit.
+    """
+    copied = _copied(model)
+    load_into(KerasMaps(copied), state, name=type(model).__name__, origin="of the file")
+    return copied
+
+
+def _copied(model):
+    """Copy a model by way of what Keras saves, or layer by layer where that cannot be read back."""
+    import keras
+
+    # Of copies of arrays in NumPy 2, and of the state of the optimizer: nothing that the user could act on here.
+    with warnings.catch_warnings(), torch.inference_mode(False):
+        warnings.simplefilter("ignore")
+        try:
+            copied = copy.deepcopy(model)
+        except Exception as saving_error:
+            try:
+                copied = keras.models.clone_model(model)
+                copied.set_weights(model.get_weights())
+            except Exception as error:
+                raise BackboneError(
+                    f"backbone={type(model).__name__!r} is a Keras model that cannot be copied: decorate its classes "
+                    "with @keras.saving.register_keras_serializable() and give them get_config "
+                    f"({type(saving_error).__name__}: {_on_one_line(saving_error)})"
+                ) from error
+    return copied
+
+
+def _check_copy(model, module, image_size, name):
+    """Refuse a copy that gives something else: layers may keep state that Keras does not save."""
+    noise = torch.rand(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
+    pictures = noise.permute(0, 2, 3, 1) if module.channels_last else noise
+    device = next((variable.value.device for variable in model.weights), torch.device("cpu"))
+    with torch.no_grad():  # not inference mode: what a layer makes at its first call could not be trained through later
+        try:
+            expected, maps = _call(model, pictures.to(device), training=False), module(noise)
+        except Exception as error:
+            raise BackboneError(
+                f"backbone={name!r} cannot take pictures of image_size={image_size}: {type(error).__name__}: "
+                f"{_on_one_line(error)}"
+            ) from error
+    if getattr(expected, "ndim", 0) != 4:
+        return  # `probe` says so
+    expected = (expected.permute(0, 3, 1, 2) if module.channels_last else expected).cpu()
+    difference = (maps - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    if not difference <= _TOLERANCE:
+        raise BackboneError(
+            f"backbone={name!r}: a copy of this Keras model gives other feature maps (by {difference:.2g} of the "
+            "largest value): let its layers keep all their state in weights, or in get_config"
+        )
+
+
+def _restored(network, training, tensors, flags):
+    module = KerasMaps(network).train(training)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            value = module._variables[name].value
+            value.data = tensor
+            if name in module._buffers:
+                module._buffers[name] = value.detach()
+            else:
+                value.requires_grad_(flags[name])
+        for variable in module._others if tensors else ():
+            variable.value.data = variable.value.data.to(next(iter(tensors.values())).device)
+    return module
+
+
+def _tensors(module, clone=False):
+    """Return the weights where they are and as they are, and which of them want gradients."""
+    state = {name: variable.value.detach() for name, variable in module._variables.items()}
+    if clone:
+        state = {name: tensor.clone() for name, tensor in state.items()}
+    return state, {name: parameter.requires_grad for name, parameter in module._parameters.items()}
+
+
+def _call(model, x, *, training):
+    import keras
+
+    # Keras moves what it is given to its own device, which is the GPU where there is one.
+    with keras.device(str(x.device)):
+        return model(x, training=training)
+
+
+def _input_shape(model):
+    """Return the shape of the one input, or None where a model does not say it."""
+    shape = getattr(model, "input_shape", None)
+    return tuple(shape) if isinstance(shape, tuple) and len(shape) == 4 else None
+
+
+def _is_channels_last(shape):
+    import keras
+
+    by_setting = keras.config.image_data_format() == "channels_last"
+    if shape is None or (shape[1] == 3) == (shape[3] == 3):
+        return by_setting
+    return shape[3] == 3
+
+
+def _backend_name():
+    import sys
+
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if hasattr(keras, "config") else "tensorflow"
+
+
+def _on_one_line(error):
+    text = " ".join(str(error).split())
+    return text if len(text) < 300 else text[:300] + " ..."
