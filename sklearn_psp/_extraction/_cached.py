@@ -22,6 +22,12 @@ _WRITE_BYTES = 4 << 20
 _POOLED_AT_ONCE = 8
 # Local features serve every way to weight and join them; what is joined, every fold.
 _PARTS, _JOINED = FeatureMemo(), FeatureMemo()
+# What is asked for, of local features: arrays in, arrays out.
+_MADE_OF_PARTS = {
+    "local_features": lambda pooling, parts: parts,
+    "projected_features": lambda pooling, parts: pooling.project(parts),
+    "global_features": lambda pooling, parts: pooling.join(pooling.project(parts)),
+}
 
 
 class CachedFeatures:
@@ -33,7 +39,7 @@ class CachedFeatures:
         Feature maps on disk.
     runner : Runner
         What computes, pools and joins them.
-    method : {"global_features", "local_features"}
+    method : {"global_features", "projected_features", "local_features"}
         What is asked for.
     reading : str
         What the maps of a picture depend on, but its content and the runner.
@@ -47,6 +53,7 @@ class CachedFeatures:
         self._store = store
         self._runner = runner
         self._joins = method == "global_features"
+        self._made_of_parts = _MADE_OF_PARTS[method]
         maps = f"{runner.identity}|{reading}"
         self._maps = _digest(maps)
         self._parts = _digest(f"{store.directory}|{maps}|{pooling}")
@@ -142,13 +149,11 @@ class CachedFeatures:
         return self._join(keys, parts)
 
     def _join(self, keys, parts):
-        if not self._joins:
-            return parts
-        joined = self._runner.pooling.join(parts)
+        features = self._made_of_parts(self._runner.pooling, parts)
         # A concatenation is as long as its parts, which are in memory already.
-        if joined[0].size < parts[0].size:
-            _JOINED.add(self._joined, keys, joined)
-        return joined
+        if self._joins and features[0].size < parts[0].size:
+            _JOINED.add(self._joined, keys, features)
+        return features
 
     def _write(self):
         self._wait()

@@ -38,7 +38,7 @@ def extract(
         The pictures.
     runner : Runner
         Network and pooling.
-    method : {"global_features", "local_features"}
+    method : {"global_features", "projected_features", "local_features"}
         What of the runner's is computed.
     shape : tuple of int
         Shape of the features of one picture.

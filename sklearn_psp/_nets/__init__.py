@@ -1,6 +1,6 @@
 """Networks: devices, backbones, pooling, and the runner; but for decoding pictures, all that needs torch."""
 
-from sklearn_psp._nets._backbones import load_backbone, module_with, pack_weights
+from sklearn_psp._nets._backbones import load_backbone, module_with, pack_weights, trained_weights, with_trained
 from sklearn_psp._nets._devices import resolve_device
 from sklearn_psp._nets._part_weights import learn_part_weights
 from sklearn_psp._nets._plan import Plan, resolve_plan
@@ -22,4 +22,6 @@ __all__ = [
     "part_sequence",
     "resolve_device",
     "resolve_plan",
+    "trained_weights",
+    "with_trained",
 ]

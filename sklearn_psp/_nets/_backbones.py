@@ -15,14 +15,16 @@ import torch
 from torch import nn
 
 from sklearn_psp._nets._feature_maps import FeatureMaps, probe
+from sklearn_psp._nets._keras import build_keras, is_keras, keras_state, keras_with, refuse_keras_elsewhere
 from sklearn_psp._nets._packaged import build_packaged
 from sklearn_psp._nets._specs import PACKAGED, Backbone, BackboneRequest, BackboneSpec
 from sklearn_psp._nets._timm import build_timm, wrap_timm
 from sklearn_psp._nets._torchvision import build_torchvision, torchvision_names
 from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors
+from sklearn_psp._persistence._weights import TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
-__all__ = ["backbone_names", "load_backbone", "module_with", "pack_weights"]
+__all__ = ["backbone_names", "load_backbone", "module_with", "pack_weights", "trained_weights", "with_trained"]
 
 # A grid search over backbones alternates between a few; more would pile up in memory.
 _MAX_LOADED = 4
@@ -63,6 +65,7 @@ def load_backbone(request: BackboneRequest, *, refresh: bool = False) -> Backbon
     """
     if isinstance(request.backbone, nn.Module):
         return _load_own(request, refresh)
+    refuse_keras_elsewhere(request.backbone)
     with _LOCK:
         if request not in _LOADED:
             _LOADED[request] = _finish(request, *_build_named(request))
@@ -94,7 +97,7 @@ def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
     """
     own = isinstance(request.backbone, nn.Module)
     if own and sha256 is None:
-        return pack_tensors(request.backbone.state_dict())
+        return pack_tensors(_state(request.backbone))
     if not own:
         return pack_tensors(read_state_dict(request.weights, sha256=sha256)[0])
     backbone = load_backbone(request)
@@ -103,7 +106,7 @@ def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
             f"backbone={backbone.spec.name!r} was fitted with weights of sha256 {sha256}, but those here have "
             f"{backbone.sha256}: fit again, then save"
         )
-    return pack_tensors(backbone.module.network.state_dict())
+    return pack_tensors(_state(backbone.module.network))
 
 
 def module_with(module: nn.Module, tensors: np.ndarray) -> nn.Module:
@@ -126,9 +129,25 @@ def module_with(module: nn.Module, tensors: np.ndarray) -> nn.Module:
     WeightsError
         If names or shapes do not fit.
     """
+    if is_keras(module):
+        return keras_with(module, unpack_tensors(tensors))
     module = copy.deepcopy(module)
     load_into(module, unpack_tensors(tensors), name=type(module).__name__, origin="of the file")
     return module
+
+
+def trained_weights(module: nn.Module) -> TrainedWeights:
+    """Keep the weights of a trained copy of a `Backbone`'s module, for a request of the same name."""
+    return TrainedWeights(pack_tensors(module.state_dict()))
+
+
+def with_trained(module: nn.Module, trained: nn.Module) -> nn.Module:
+    """Copy a module of the user's own, and give the copy the weights of a trained copy of its `Backbone`'s module."""
+    return module_with(module, pack_tensors(_state(trained.network)))
+
+
+def _state(module):
+    return keras_state(module) if is_keras(module) else module.state_dict()
 
 
 def _load_own(request, refresh):
@@ -152,10 +171,16 @@ def _build_named(request):
     library, name = _resolve(request.backbone)
     build = {"packaged": build_packaged, "torchvision": build_torchvision, "timm": build_timm}[library]
     # Random weights come from the request's seed and leave the user's random state as it was.
+    trained = request.weights if isinstance(request.weights, TrainedWeights) else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed or 0)
-        spec, module, sha256 = build(request, name)
-    return spec, module.to(torch.float32), sha256
+        spec, module, sha256 = build(replace(request, weights=None) if trained else request, name)
+    module = module.to(torch.float32)
+    if trained:
+        trained.check()
+        load_into(module, unpack_tensors(trained.tensors), name=name, origin="that were trained")
+        spec, sha256 = replace(spec, source=f"trained from {spec.source}"), trained.sha256
+    return spec, module, sha256
 
 
 def _resolve(backbone):
@@ -183,6 +208,8 @@ def _build_module(request):
         raise WeightsError(
             f"weights={request.weights!r} with a module of your own: use 'default' (the weights it has) or a path"
         )
+    if is_keras(request.backbone):
+        return build_keras(request)
     # A copy: the user's module stays in its own mode, on its own device, and may be trained further.
     network = copy.deepcopy(request.backbone).to("cpu", torch.float32).eval()
     spec, sha256 = BackboneSpec(name, "module", "forward", mean=(0, 0, 0), std=(1, 1, 1), licence="yours"), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["Part", "PyramidPooling", "part_sequence"]
 _GEM_FLOOR = 1e-6
 # Above it, (1e-6 / maximum) ** p underflows float32.
 _MOST_PLAIN_POWER = 5
+# What torch's normalize divides shorter vectors by.
+_SMALLEST_LENGTH = 1e-12
 
 
 class Part(NamedTuple):
@@ -69,13 +72,22 @@ class PyramidPooling(nn.Module):
         \quad\text{or}\quad \Big(\frac{1}{|R_i|} \sum_{r \in R_i} M_{r,c}^{\,p}\Big)^{1/p},
         \qquad f_i = \frac{g_i}{\lVert g_i \rVert_2}
 
-    for max, average and generalised-mean pooling. The global feature is the weighted sum, or the concatenation,
+    for max, average and generalised-mean pooling. A projection has a matrix :math:`P_l` for each level l, shared by the
+    parts of the level, as the 1x1 convolutions of PSPNet,
 
     .. math::
-        F = \sum_i w_i f_i \quad\text{or}\quad F = \Big[\frac{w_1 f_1}{\sqrt{n_1}}, \frac{w_2 f_2}{\sqrt{n_2}},
+        h_i = \frac{f_i P_{l(i)}}{\lVert f_i P_{l(i)} \rVert_2};
+
+    without one :math:`h_i = f_i`. The global feature is the weighted sum, or the concatenation,
+
+    .. math::
+        F = \sum_i w_i h_i \quad\text{or}\quad F = \Big[\frac{w_1 h_1}{\sqrt{n_1}}, \frac{w_2 h_2}{\sqrt{n_2}},
         \dots\Big]
 
     with :math:`n_i` the number of parts in the level of part i: in a concatenation every level has the same say.
+
+    Gradients flow through all of it. To learn the projection, put a parameter in its place:
+    ``pyramid.projection = nn.Parameter(pyramid.projection)``.
 
     Parameters
     ----------
@@ -87,6 +99,8 @@ class PyramidPooling(nn.Module):
         How a part is pooled.
     gem_power : float, default=3.0
         The power p of generalised-mean pooling.
+    projection : array-like of shape (n_levels, channels, n_components) or None, default=None
+        The matrices P_l; copied.
     part_weights : sequence of float or None, default=None
         The weights w_i, in the order of the parts; ones when None.
     aggregation : {"sum", "concat"}, default="sum"
@@ -94,11 +108,11 @@ class PyramidPooling(nn.Module):
 
     References
     ----------
-    Pyramid of bins over convolutional features: Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017. Sums of
-    L2-normalised max-pooled regions: Tolias et al., "Particular object retrieval with integral max-pooling of CNN
-    activations", ICLR 2016. Generalised mean: Radenovic et al., "Fine-tuning CNN image retrieval with no human
-    annotation", TPAMI 2019, equation 3. Levels of equal weight: Lazebnik et al., "Beyond bags of features", CVPR
-    2006.
+    Pyramid of bins over convolutional features, with a 1x1 convolution for each level: Zhao et al., "Pyramid Scene
+    Parsing Network", CVPR 2017. Sums of L2-normalised max-pooled regions: Tolias et al., "Particular object retrieval
+    with integral max-pooling of CNN activations", ICLR 2016. Generalised mean: Radenovic et al., "Fine-tuning CNN image
+    retrieval with no human annotation", TPAMI 2019, equation 3. Levels of equal weight: Lazebnik et al., "Beyond bags
+    of features", CVPR 2006.
     """
 
     def __init__(
@@ -107,6 +121,7 @@ class PyramidPooling(nn.Module):
         part_order="raster",
         pooling="max",
         gem_power=3.0,
+        projection=None,
         part_weights=None,
         aggregation="sum",
     ):
@@ -119,6 +134,11 @@ class PyramidPooling(nn.Module):
         self.pooling = pooling
         self.gem_power = gem_power
         self.aggregation = aggregation
+        n_before = [0, *accumulate(rows * columns for rows, columns in self.grids)]
+        self._levels = [slice(*ends) for ends in pairwise(n_before)]
+        if projection is not None:
+            projection = torch.tensor(np.asarray(projection, dtype=np.float32))
+        self.register_buffer("projection", projection, persistent=False)
         weights = torch.as_tensor(
             [1.0] * len(self.sequence) if part_weights is None else part_weights, dtype=torch.float32
         )
@@ -145,13 +165,40 @@ class PyramidPooling(nn.Module):
         parts = torch.cat([pool(maps, grid) for grid in self.grids], dim=1)
         if self._reordered:
             parts = parts[:, self.order]
-        return F.normalize(after(parts.float(), self.gem_power), dim=-1)
+        return _unit(after(parts.float(), self.gem_power))
 
     def _gem(self):
         return "gem" if self.gem_power <= _MOST_PLAIN_POWER else "gem in logarithms"
 
+    def project(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+        """Multiply local features (n, n_parts, channels) by the matrices of their levels: unit vectors.
+
+        Without a projection they are returned as they are. Tensors and arrays give the same, but for rounding; arrays
+        the same bits, however many pictures they hold.
+
+        Parameters
+        ----------
+        features : torch.Tensor or ndarray of shape (n, n_parts, channels), float32
+            The f_i, of one view or averaged over several.
+
+        Returns
+        -------
+        torch.Tensor or ndarray of shape (n, n_parts, n_components), float32
+            The h_i, of unit length (zero where the product is zero).
+        """
+        if self.projection is None:
+            return features
+        if isinstance(features, torch.Tensor):
+            levels = zip(self._levels, self.projection, strict=True)
+            return _unit(torch.cat([features[:, level] @ matrix for level, matrix in levels], dim=1))
+        levels = zip(self._levels, self.projection.detach().cpu().numpy(), strict=True)
+        # numpy makes a product for each picture: one for all may add in another order for another number of pictures.
+        projected = np.concatenate([features[:, level] @ matrix for level, matrix in levels], axis=1)
+        lengths = np.linalg.norm(projected, axis=-1, keepdims=True)
+        return np.divide(projected, np.maximum(lengths, _SMALLEST_LENGTH), out=projected)
+
     def join(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """Join local features (n, n_parts, channels) into global features (n, channels) or (n, n_parts * channels).
+        """Join features of the parts (n, n_parts, m) into global features (n, m) or (n, n_parts * m).
 
         Tensors and arrays give the same bits, however many pictures they hold.
         """
@@ -166,7 +213,16 @@ class PyramidPooling(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the global features of feature maps (n, channels, rows, columns), float32."""
-        return self.join(self.local_features(maps))
+        return self.join(self.project(self.local_features(maps)))
+
+
+def _unit(features):
+    """Bring to unit length. A zero vector stays, and gets no gradient: that of torch's normalize is 1e12 there."""
+    if not features.requires_grad:
+        return F.normalize(features, dim=-1)
+    lengths = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    moved = torch.where(lengths > _SMALLEST_LENGTH, features, features.detach())
+    return moved / lengths.clamp_min(_SMALLEST_LENGTH)
 
 
 def _boundaries(length, bins):
@@ -197,6 +253,8 @@ def _log_mean_exp(cells):
 def _powers(maps, p):
     """Raise to the power, relative to the largest value, which unit length cancels: float32 holds the result."""
     maps = maps.float().clamp_min(_GEM_FLOOR)
+    if maps.requires_grad:  # which values in their place would break; that of the largest cancels as well
+        return (maps / maps.detach().amax((1, 2, 3), keepdim=True)).pow(p)
     return maps.div_(maps.amax((1, 2, 3), keepdim=True)).pow_(p)
 
 

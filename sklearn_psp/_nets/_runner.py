@@ -78,9 +78,13 @@ class Runner:
         features = [self.pooling.local_features(view) for view in maps]
         return features[0] if len(features) == 1 else F.normalize(sum(features), dim=-1)
 
+    def projected_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Pool and project: unit vectors (n, n_parts, n_components); the local features without a projection."""
+        return self.pooling.project(self.local_features(maps))
+
     def global_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Pool and join: (n, n_features), neither centred nor normalised."""
-        return self.pooling.join(self.local_features(maps))
+        """Pool, project and join: (n, n_features), neither centred nor normalised."""
+        return self.pooling.join(self.projected_features(maps))
 
     def run(self, batches: Iterable[np.ndarray], compute: Callable) -> Iterator[tuple[np.ndarray, ...]]:
         """Run batches through the network.

@@ -4,6 +4,7 @@
 always in the file            parameters, tables, centre, precision, sha256 of the weights
 named, not in the file        installed, downloaded and random weights (with their seed)
 in the file, with its sha256  weights read from a path of the user's, once fitted
+in the file                   weights that a classifier trained, of a network that is named
 weights only                  a module of the user's own; `load` is given the architecture
 ============================  ==================================================================
 """
@@ -17,7 +18,7 @@ import pandas as pd
 from sklearn_psp._persistence._arrays import hold
 from sklearn_psp._persistence._manifest import class_name
 from sklearn_psp._persistence._modules import given_module, note_module
-from sklearn_psp._persistence._weights import SavedWeights, hash_tensors
+from sklearn_psp._persistence._weights import SavedWeights, TrainedWeights, hash_tensors
 from sklearn_psp.utils._columns import decode_frame, encode_frame
 
 __all__ = ["pack_featurizer", "unpack_featurizer"]
@@ -54,11 +55,11 @@ def pack_featurizer(state, read_weights):
             tensors = weights.tensors if saved else read_weights(request, sha256)
             if own:
                 modules[id(request["backbone"])] = tensors
-            if weights not in _NAMED:
+            if weights not in _NAMED and not isinstance(weights, TrainedWeights):
                 origin = weights.origin if isinstance(weights, SavedWeights) else weights
                 request["weights"] = _mark("weights", origin=origin, sha256=sha256, **_packed(tensors))
         request["backbone"] = _pack_module(request["backbone"], modules, read_weights)
-        state["_request"] = request
+        state["_request"] = {name: _pack_value(value) for name, value in request.items()}
     state["backbone"] = _pack_module(module, modules, read_weights)
     return {name: _pack_value(value) for name, value in state.items()}
 
@@ -82,11 +83,13 @@ def _packed(tensors):
 def _pack_value(value):
     if isinstance(value, pd.DataFrame):
         return _mark("frame", value=hold(encode_frame(value)))
+    if isinstance(value, TrainedWeights):
+        return _mark("trained", tensors=hold(value.tensors, key=value.sha256), sha256=value.sha256)
     if isinstance(value, os.PathLike):
         return _mark("path", value=os.fspath(value))
     if type(value).__module__ == "torch" and type(value).__name__ == "device":
         return str(value)
-    return value
+    return hold(value)
 
 
 def _mark(kind, **content):
@@ -137,5 +140,6 @@ _UNPACK = {
     "frame": lambda content, make_module: decode_frame(content["value"]),
     "module": _unpack_module,
     "path": _unpack_path,
+    "trained": lambda content, make_module: TrainedWeights(content["tensors"], content["sha256"]),
     "weights": lambda content, make_module: SavedWeights(**content),
 }

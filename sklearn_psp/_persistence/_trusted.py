@@ -9,7 +9,8 @@ from __future__ import annotations
 __all__ = ["TRUSTED"]
 
 _OWN = (
-    "sklearn_psp._featurizer.PSPNetFeaturizer",
+    "sklearn_psp._classifier._estimator.PSPNetClassifier",
+    "sklearn_psp._featurizer._estimator.PSPNetFeaturizer",
     "sklearn_psp._persistence._arrays.StoredArray",
     "sklearn_psp._retriever._estimator.NearestImageRetriever",
     "sklearn_psp._retriever._gallery.Gallery",

@@ -1,4 +1,4 @@
-"""Weights that came out of a file, and stand where their path stood."""
+"""Weights in memory, which stand where a path stands: out of a saved file, or out of training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_psp.exceptions import WeightsError
 
-__all__ = ["SavedWeights"]
+__all__ = ["SavedWeights", "TrainedWeights", "hash_tensors"]
 
 
 class SavedWeights:
@@ -44,7 +44,7 @@ class SavedWeights:
             raise WeightsError(f"the weights of {self.origin!r} in the file are damaged; save them again")
 
     def __eq__(self, other):
-        return isinstance(other, SavedWeights) and self._key() == other._key()
+        return type(other) is type(self) and self._key() == other._key()
 
     def __hash__(self):
         return hash(self._key())
@@ -57,6 +57,25 @@ class SavedWeights:
 
     def _key(self):
         return self.own_sha256, self.sha256
+
+
+class TrainedWeights(SavedWeights):
+    """Weights of a network up to its feature maps, as they are after training.
+
+    Parameters
+    ----------
+    tensors : ndarray of shape (n_bytes,), uint8
+        The tensors, as the bytes of a safetensors file. Not to be changed.
+    sha256 : str or None, default=None
+        Their hash; None computes it.
+    """
+
+    def __init__(self, tensors, sha256=None):
+        sha256 = sha256 or hash_tensors(tensors)
+        super().__init__(tensors, "training", sha256, sha256)
+
+    def __repr__(self):
+        return f"<trained weights, sha256 {self.sha256[:8]}>"
 
 
 def hash_tensors(tensors):

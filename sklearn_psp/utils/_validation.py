@@ -13,6 +13,7 @@ __all__ = [
     "check_image_size",
     "check_labels",
     "check_part_weights",
+    "check_projection",
     "check_scales",
     "sample_by_class",
     "scaled_size",
@@ -108,6 +109,52 @@ def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError(f"part_weights={part_weights!r} must be finite, not negative, and not all zero")
     return weights
+
+
+def check_projection(projection, n_levels: int, n_channels: int) -> np.ndarray | None:
+    """Return the matrices that the local features of each level are multiplied by.
+
+    Parameters
+    ----------
+    projection : array-like of shape (n_levels, n_channels, n_components) or None
+        The parameter.
+    n_levels : int
+        Number of levels of the pyramid.
+    n_channels : int
+        Number of channels of the feature maps.
+
+    Returns
+    -------
+    ndarray of shape (n_levels, n_channels, n_components), float32, or None
+        The matrices; None without a projection.
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers, have another shape, or are not finite in float32.
+    """
+    if projection is None:
+        return None
+    remedy = (
+        f"bin_sizes make {n_levels} levels and the backbone gives {n_channels:,} channels: a matrix each, "
+        f"({n_levels}, {n_channels}, n_components)"
+    )
+    try:
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused below
+            matrices = np.asarray(projection, dtype=np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"projection is not an array of numbers ({error}); {remedy}") from error
+    if matrices.ndim != 3 or matrices.shape[:2] != (n_levels, n_channels) or not matrices.shape[2]:
+        raise ValueError(f"projection has shape {matrices.shape}, but {remedy}")
+    finite = np.isfinite(matrices)
+    if not finite.all():
+        first = np.unravel_index(np.argmin(finite), finite.shape)
+        place = ", ".join(map(str, first))
+        raise ValueError(
+            f"projection must be finite in float32, but projection[{place}] is {matrices[first]}; "
+            f"{np.count_nonzero(~finite):,} of its numbers are not"
+        )
+    return matrices
 
 
 def check_labels(y, n_pictures: int) -> np.ndarray:

@@ -36,6 +36,7 @@ AFTER_MAPS = [
     {"pooling": "avg"},
     {"pooling": "gem"},
     {"pooling": "gem", "gem_power": 2.0},
+    {"projection": np.random.default_rng(4).normal(size=(3, 12, 5))},
     {"part_weights": np.arange(1.0, 15.0)},
     {"aggregation": "concat"},
     {"center": False},

@@ -16,7 +16,7 @@ from torch import nn
 
 import sklearn_psp
 from sklearn_psp import PSPNetFeaturizer
-from sklearn_psp import _featurizer as featurizer_module
+from sklearn_psp._featurizer import _state
 from sklearn_psp._nets import _plan
 from sklearn_psp.exceptions import BackboneError, MissingDependencyError, RuntimeFallbackWarning
 
@@ -38,7 +38,7 @@ def without_openvino(monkeypatch):
 
     def remove():
         monkeypatch.setattr(_plan, "_PLANS", {})
-        for module in (_plan, featurizer_module):
+        for module in (_plan, _state):
             monkeypatch.setattr(module, "is_installed", lambda name: False)
         found = importlib.import_module
 

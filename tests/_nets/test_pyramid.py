@@ -201,3 +201,162 @@ def test_every_order_holds_the_same_parts_level_by_level(grids, order):
     parts = part_sequence(grids, order)
     assert sorted(parts) == sorted(part_sequence(grids))
     assert [part.level for part in parts] == sorted(part.level for part in parts)
+
+
+def matrices(n_levels, channels=5, n_components=3, seed=7):
+    return np.random.default_rng(seed).normal(size=(n_levels, channels, n_components))
+
+
+def projected_by_hand(features, sequence, projection):
+    """Multiply part by part, in float64."""
+    products = [features[:, i] @ projection[part.level] for i, part in enumerate(sequence)]
+    products = np.stack(products, axis=1)
+    return products / np.linalg.norm(products, axis=-1, keepdims=True)
+
+
+@given(grids=GRIDS, order=st.sampled_from(["raster", "column", "snake"]), seed=st.integers(0, 99))
+def test_a_projection_multiplies_each_part_by_the_matrix_of_its_level_in_float64(grids, order, seed):
+    x, projection = maps(seed=seed), matrices(len(grids), seed=seed)
+    pyramid = PyramidPooling(grids, part_order=order, projection=projection)
+    features = pyramid.local_features(x)
+    assert torch.equal(features, PyramidPooling(grids, part_order=order).local_features(x))
+    expected = projected_by_hand(features.double().numpy(), pyramid.sequence, projection)
+    for projected in (pyramid.project(features), pyramid.project(features.numpy())):
+        assert type(projected) in (torch.Tensor, np.ndarray)
+        np.testing.assert_allclose(projected, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "concat"])
+def test_projected_parts_are_weighted_and_joined(aggregation):
+    x, projection, weights = maps(), matrices(2), np.array([0.5, 1.0, 2.0, 0.1, 3.0])
+    pyramid = PyramidPooling((1, 2), projection=projection, part_weights=weights, aggregation=aggregation)
+    parts = projected_by_hand(pyramid.local_features(x).double().numpy(), pyramid.sequence, projection)
+    if aggregation == "sum":
+        expected = np.einsum("npk,p->nk", parts, weights)
+    else:
+        expected = (parts * (weights / [1, 2, 2, 2, 2])[:, None]).reshape(2, 15)
+    np.testing.assert_allclose(pyramid(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_projection_features_are_returned_as_they_are():
+    features = PyramidPooling().local_features(maps())
+    assert PyramidPooling().project(features) is features
+    array = features.numpy()
+    assert PyramidPooling().project(array) is array
+
+
+def test_projected_arrays_have_the_same_bits_however_many_and_tensors_are_close():
+    pyramid = PyramidPooling((1, 2, 3), projection=matrices(3, channels=160, n_components=33))
+    features = torch.randn(67, 14, 160, generator=torch.Generator().manual_seed(0))
+    projected = pyramid.project(features.numpy())
+    assert projected.dtype == np.float32
+    np.testing.assert_allclose(pyramid.project(features), projected, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(projected, axis=-1), 1, rtol=1e-6)
+    for start, end in [(0, 1), (1, 2), (5, 12), (3, 67)]:
+        np.testing.assert_array_equal(pyramid.project(features[start:end].numpy()), projected[start:end])
+
+
+def test_a_product_of_zeros_is_a_zero_vector():
+    projection = matrices(2)
+    projection[0] = 0
+    pyramid = PyramidPooling((1, 2), projection=projection)
+    features = pyramid.local_features(maps())
+    for projected in (pyramid.project(features), pyramid.project(features.numpy())):
+        lengths = np.linalg.norm(projected, axis=-1)
+        np.testing.assert_allclose(lengths, np.broadcast_to([0, 1, 1, 1, 1], (2, 5)), rtol=1e-6)
+
+
+def test_no_pictures_are_projected_to_no_rows():
+    pyramid = PyramidPooling((1, 2), projection=matrices(2, channels=6))
+    assert pyramid.project(torch.zeros(0, 5, 6)).shape == (0, 5, 3)
+    assert pyramid.project(np.zeros((0, 5, 6), np.float32)).shape == (0, 5, 3)
+
+
+def test_a_projection_is_copied_and_may_be_read_only():
+    given_matrices = matrices(1).astype(np.float32)
+    given_matrices.setflags(write=False)
+    pyramid = PyramidPooling((1,), projection=given_matrices)
+    pyramid.projection.zero_()
+    assert given_matrices.all()
+    assert pyramid.state_dict() == {}
+
+
+POOLINGS = {
+    "max": ({"pooling": "max"}, np.max),
+    "avg": ({"pooling": "avg"}, np.mean),
+    "gem": ({"pooling": "gem", "gem_power": 3.0},
+            lambda cell, axis: np.mean(cell**3, axis=axis) ** (1 / 3)),
+    "gem in logarithms": ({"pooling": "gem", "gem_power": 7.5},
+                          lambda cell, axis: np.mean(cell**7.5, axis=axis) ** (1 / 7.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("projected", [False, True], ids=["plain", "projected"])
+@pytest.mark.parametrize("aggregation", ["sum", "concat"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_are_those_of_the_equations_in_float64(pooling, aggregation, projected):
+    params, reduce = POOLINGS[pooling]
+    grids, weights = [(1, 1), (2, 3)], np.linspace(0.5, 2, 7)
+    projection = matrices(2, channels=3, n_components=4) if projected else None
+    pyramid = PyramidPooling(
+        grids, part_order="snake", projection=projection, part_weights=weights, aggregation=aggregation, **params
+    )
+    x = maps(n=2, channels=3, rows=4, columns=5).abs() + 0.1
+    x.requires_grad_()
+    features = pyramid(x)
+    direction = np.random.default_rng(1).normal(size=features.shape)
+    (features * torch.tensor(direction, dtype=torch.float32)).sum().backward()
+
+    def value(array):
+        parts = parts_by_hand(torch.from_numpy(array), grids, reduce)[:, pyramid.order]
+        if projected:
+            parts = projected_by_hand(parts, pyramid.sequence, projection)
+        if aggregation == "sum":
+            return (np.einsum("npc,p->nc", parts, weights) * direction).sum()
+        scaled = weights / np.sqrt([1] + [6] * 6)
+        return ((parts * scaled[:, None]).reshape(len(parts), -1) * direction).sum()
+
+    start, expected = x.detach().double().numpy(), np.zeros(x.shape)
+    for place in np.ndindex(*x.shape):
+        step = np.zeros(x.shape)
+        step[place] = 1e-6
+        expected[place] = (value(start + step) - value(start - step)) / 2e-6
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(x.grad, expected, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "concat"])
+def test_a_projection_can_be_learned(aggregation):
+    pyramid = PyramidPooling((1, 2), projection=matrices(2, channels=4), aggregation=aggregation).double()
+    pyramid.projection = torch.nn.Parameter(pyramid.projection)
+    assert list(pyramid.state_dict()) == ["projection"]
+    features = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+
+    def joined(features, projection):
+        return torch.func.functional_call(_Joined(pyramid), {"pyramid.projection": projection}, (features,))
+
+    assert torch.autograd.gradcheck(joined, (features, pyramid.projection))
+    arrays = pyramid.project(features.detach().numpy())  # still possible while it is being learned
+    np.testing.assert_allclose(arrays, pyramid.project(features).detach(), atol=1e-7)
+
+
+class _Joined(torch.nn.Module):
+    def __init__(self, pyramid):
+        super().__init__()
+        self.pyramid = pyramid
+
+    def forward(self, features):
+        return self.pyramid.join(self.pyramid.project(features))
+
+
+@pytest.mark.parametrize("params", [params for params, _ in POOLINGS.values()], ids=list(POOLINGS))
+def test_black_pictures_get_no_gradient_and_half_precision_maps_a_finite_one(params):
+    for dtype in (torch.float32, torch.float16):
+        x = maps(channels=6, rows=6, columns=6, dtype=dtype).clamp_min(0)
+        x[0] = 0  # and one channel of the other picture is silent
+        x[1, 2] = 0
+        x.requires_grad_()
+        PyramidPooling((1, 3), projection=matrices(2, channels=6), **params)(x).sum().backward()
+        assert x.grad.abs().max() < 1e3
+        assert x.grad[1].any()
+        assert not x.grad[0].any()

@@ -304,6 +304,20 @@ def test_global_features_are_the_joined_local_features():
     np.testing.assert_array_equal(globally(made, [images]), made.pooling.join(parts))
 
 
+def test_a_projection_comes_after_the_views_are_averaged():
+    projection = RNG.normal(size=(2, 3, 4)).astype(np.float32)
+    made = runner(sizes=((16, 16), (8, 8)), flip=True, bin_sizes=(1, 2), projection=projection)
+    plain = runner(sizes=((16, 16), (8, 8)), flip=True, bin_sizes=(1, 2))
+    images = pictures(3)
+    local = locally(made, images)
+    np.testing.assert_array_equal(local, locally(plain, images))
+    parts = np.stack([local[:, i] @ projection[min(i, 1)] for i in range(5)], axis=1, dtype=np.float64)
+    parts /= np.linalg.norm(parts, axis=2, keepdims=True)
+    ((projected,),) = made.run([images], lambda maps: (made.projected_features(maps),))
+    np.testing.assert_allclose(projected, parts, atol=1e-6)
+    np.testing.assert_allclose(globally(made, [images]), parts.sum(axis=1), atol=1e-5)
+
+
 def test_everything_that_compute_returns_comes_back():
     made, images = runner(batch_size=2), pictures(5)
     ((first, second),) = made.run([images], lambda maps: (maps[0], maps[0].mean(dim=(1, 2, 3))))

@@ -1,0 +1,5 @@
+"""PSPNetFeaturizer: pictures in, descriptors out."""
+
+from sklearn_psp._featurizer._estimator import PSPNetFeaturizer
+
+__all__ = ["PSPNetFeaturizer"]
