@@ -9,6 +9,7 @@ __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "NearestImageRetriever": "sklearn_psp._retriever",
+    "PSPNetClassifier": "sklearn_psp._classifier",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",
     "load": "sklearn_psp._persistence",
     "retrieve": "sklearn_psp._retriever",

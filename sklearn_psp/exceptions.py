@@ -12,6 +12,7 @@ __all__ = [
     "BatchSizeWarning",
     "CacheError",
     "CacheSizeWarning",
+    "CheckpointError",
     "DeviceError",
     "ImageInputError",
     "ImageReadError",
@@ -25,6 +26,7 @@ __all__ = [
     "PersistenceError",
     "RecallWarning",
     "RuntimeFallbackWarning",
+    "TrainingDivergedError",
     "UnknownIdError",
     "UntrustedTypeError",
     "WeightsError",
@@ -84,6 +86,14 @@ class MissingDependencyError(PSPError, ImportError):
 
 class CacheError(PSPError, OSError):
     """A cache of feature maps cannot be opened or written."""
+
+
+class CheckpointError(PSPError, OSError):
+    """A checkpoint of a training run cannot be read or written, or is of another run."""
+
+
+class TrainingDivergedError(PSPError, ArithmeticError):
+    """The loss is not a finite number any more."""
 
 
 class UnknownIdError(PSPError, KeyError):

@@ -115,6 +115,25 @@ def test_another_way_to_join_takes_local_features_from_memory(make, monkeypatch,
     assert features[0].shape == ((12,) if joining == "sum" else (14 * 12,))
 
 
+@pytest.mark.parametrize("method", ["local_features", "projected_features", "global_features"])
+def test_what_is_asked_for_is_made_of_local_features_that_are_kept_unprojected(folder, make, monkeypatch, method):
+    local = fill(make("local_features"))
+    monkeypatch.setattr(RowStore, "get", pytest.fail)
+    projection = np.random.default_rng(1).normal(size=(3, 12, 4)).astype(np.float32)
+    parts = np.stack([local[:, i] @ projection[(i > 0) + (i > 4)] for i in range(14)], axis=1, dtype=np.float64)
+    parts /= np.linalg.norm(parts, axis=2, keepdims=True)
+    expected = {"local_features": local, "projected_features": parts, "global_features": parts.sum(axis=1)}[method]
+    cache = CachedFeatures(
+        open_store(folder), make_runner(projection=projection), method, reading="stretch", pooling="max", joining="own"
+    )
+    features, left = look_up(cache, KEYS)
+    assert left == []
+    np.testing.assert_allclose([features[i] for i in range(20)], expected, atol=1e-5)
+    for again in (look_up(cache, KEYS)[0], look_up(cache, KEYS[::-1])[0]):
+        assert len(again) == 20
+    np.testing.assert_array_equal([again[19 - i] for i in range(20)], [features[i] for i in range(20)])
+
+
 def test_another_pooling_reads_maps_from_the_disk(make, monkeypatch):
     fill(make())
     features, left = look_up(make(pooling="avg"), KEYS)

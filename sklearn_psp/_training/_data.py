@@ -1,0 +1,167 @@
+"""What a network is trained on, batch by batch, in an order that a seed decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from sklearn_psp._images import Pictures, SomePictures, read_batches
+
+__all__ = ["PartBatches", "PictureBatches", "StreamBatches"]
+
+Batch = tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]
+
+
+class _Batches(Dataset):
+    """Pictures with the numbers of their classes and their weights.
+
+    Attributes
+    ----------
+    n_pictures : int or None
+        How many; None where that shows only when they have been read.
+    """
+
+    n_pictures: int | None
+
+    def batches(self, seed: int | None = None) -> Iterator[Batch]:
+        """Yield (pictures or local features, (classes, weights)); in the order of X without a seed."""
+        raise NotImplementedError
+
+    def __len__(self):
+        return self.n_pictures
+
+
+class _InMemory(_Batches):
+    """Labels in memory, batches of as equal a size as can be: none of them is a small rest."""
+
+    def __init__(self, classes, weights, batch_size):
+        self.classes = torch.from_numpy(np.asarray(classes, dtype=np.int64))
+        self.weights = torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        self.n_pictures = len(classes)
+        self.batch_size = math.ceil(self.n_pictures / math.ceil(self.n_pictures / batch_size))
+
+    def _order(self, seed):
+        if seed is None:
+            return np.arange(self.n_pictures)
+        return np.random.RandomState(seed).permutation(self.n_pictures)
+
+    def _labels(self, rows):
+        return self.classes[rows], self.weights[rows]
+
+
+class PartBatches(_InMemory):
+    """Local features in memory.
+
+    Parameters
+    ----------
+    parts : ndarray of shape (n, n_parts, n_channels), floating
+        The features.
+    classes : ndarray of shape (n,), integer
+        Numbers of the classes.
+    weights : ndarray of shape (n,)
+        Weights of the pictures.
+    batch_size : int
+        Pictures in a batch, at most.
+    """
+
+    def __init__(self, parts: np.ndarray, classes: np.ndarray, weights: np.ndarray, batch_size: int):
+        super().__init__(classes, weights, batch_size)
+        self._parts = torch.from_numpy(parts)
+
+    def batches(self, seed=None):
+        for rows in torch.from_numpy(self._order(seed)).split(self.batch_size):
+            yield self._parts[rows], self._labels(rows)
+
+
+class PictureBatches(_InMemory):
+    """Pictures that are read anew in every epoch, ahead of the network.
+
+    Parameters
+    ----------
+    pictures : Pictures
+        The pictures, all of them readable.
+    classes, weights, batch_size
+        As for `PartBatches`.
+    reading : dict
+        `image_size`, `resize` and `n_jobs` of `read_batches`.
+    augment : callable or None, default=None
+        Changes a picture, a tensor (3, height, width), uint8, in training.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        classes: np.ndarray,
+        weights: np.ndarray,
+        batch_size: int,
+        *,
+        reading: dict[str, Any],
+        augment: Callable | None = None,
+    ):
+        super().__init__(classes, weights, batch_size)
+        self._pictures = pictures
+        self._reading = reading
+        self._augment = augment
+
+    def batches(self, seed=None):
+        rows = self._order(seed)
+        augment = self._augment if seed is not None else None
+        read = read_batches(SomePictures(self._pictures, rows), batch_size=self.batch_size, **self._reading)
+        with closing(read):
+            for batch in read:
+                some = torch.from_numpy(rows[batch.start : batch.start + len(batch.images)])
+                yield _pictures_tensor(batch.images, augment), self._labels(some)
+
+
+class StreamBatches(_Batches):
+    """Batches as somebody else makes them: an iterable of (pictures, labels) that can be gone through again and again.
+
+    Parameters
+    ----------
+    open_stream : callable
+        Returns an iterator of (pictures of a batch, their labels).
+    encode : callable
+        Turns labels into (numbers of classes, weights).
+    reading : dict
+        As for `PictureBatches`.
+    augment : callable or None, default=None
+        As for `PictureBatches`.
+    n_pictures : int or None, default=None
+        How many there are.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[], Iterator[tuple[Pictures, np.ndarray]]],
+        encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        *,
+        reading: dict[str, Any],
+        augment: Callable | None = None,
+        n_pictures: int | None = None,
+    ):
+        self._open = open_stream
+        self._encode = encode
+        self._reading = reading
+        self._augment = augment
+        self.n_pictures = n_pictures
+
+    def batches(self, seed=None):
+        augment = self._augment if seed is not None else None
+        for pictures, labels in self._open():
+            classes, weights = map(torch.from_numpy, self._encode(labels))
+            with closing(read_batches(pictures, batch_size=pictures.n_pictures, **self._reading)) as read:
+                for batch in read:
+                    yield _pictures_tensor(batch.images, augment), (classes, weights)
+
+
+def _pictures_tensor(images, augment):
+    batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    if augment is None:
+        return batch
+    return torch.stack([augment(picture) for picture in batch]).contiguous(memory_format=torch.channels_last)

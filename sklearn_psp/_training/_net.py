@@ -1,0 +1,161 @@
+"""The training loop: skorch's, with pictures read by us, weighted losses, mixed precision and a seed for each epoch."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import PassthroughScoring
+from torch.nn.utils import clip_grad_norm_
+
+from sklearn_psp.exceptions import TrainingDivergedError
+
+__all__ = ["PartNet", "epoch_seed", "seeded"]
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class PartNet(NeuralNet):
+    """A `PartModel` in training.
+
+    Parameters
+    ----------
+    module : PartModel
+        The model, taken as it is.
+    criterion : torch.nn.Module
+        The loss, a number for each picture.
+    precision : {"float32", "bfloat16", "float16"}, default="float32"
+        What the trunk computes in.
+    clip_norm : float or None, default=None
+        Longest gradient.
+    seed : int, default=0
+        Decides order, dropout and augmentation, epoch by epoch.
+    total_epochs : int or None, default=None
+        Epochs after which the learning rate has come down to 0, along a cosine; None leaves it.
+    **options
+        Those of `skorch.NeuralNet`.
+    """
+
+    def __init__(self, module, criterion, *, precision="float32", clip_norm=None, seed=0, total_epochs=None, **options):
+        self.precision = precision
+        self.clip_norm = clip_norm
+        self.seed = seed
+        self.total_epochs = total_epochs
+        super().__init__(module, criterion, train_split=None, verbose=0, **options)
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+        ]
+
+    def initialize(self):
+        """Make the optimizer and the callbacks anew."""
+        super().initialize()
+        self.epoch = self.first_epoch = 0
+        self.stopped = False
+        self.scaler = torch.amp.GradScaler(self.device_.type, enabled=self.precision == "float16")
+        self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
+        return self
+
+    @property
+    def device_(self):
+        """The device, as torch has it."""
+        return torch.device(self.device)
+
+    def train_epoch(self, data, validation=None):
+        """Train for one epoch, and evaluate; random states are left as they were."""
+        with seeded(epoch_seed(self.seed, self.epoch), self.device_):
+            self.train_split = None if validation is None else (lambda dataset: (dataset, validation))
+            self.fit_loop(data, epochs=1)
+        self.epoch += 1
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks; at the end of an epoch they stop the training by a KeyboardInterrupt, as in skorch."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            if method_name != "on_epoch_end":
+                raise
+            self.stopped = True
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of this epoch."""
+        return dataset.batches(epoch_seed(self.seed, self.epoch) if training else None)
+
+    def infer(self, x, **fit_params):
+        """Return the scores of a batch."""
+        dtype = _DTYPES.get(self.precision)
+        x = x.to(self.device_, non_blocking=True)
+        with torch.autocast(self.device_.type, dtype=dtype, enabled=dtype is not None):
+            return self.module_(x)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Return the weighted loss of a batch."""
+        classes, weights = (tensor.to(self.device_) for tensor in y_true)
+        losses = self.criterion_(y_pred, classes)
+        if losses.shape != classes.shape:
+            raise ValueError(
+                f"loss={type(self.criterion_).__name__} gave shape {tuple(losses.shape)} for {len(classes)} pictures; "
+                "it must give a number for each, for weights to apply: use one that knows reduction='none'"
+            )
+        return (losses * weights).mean()
+
+    def train_step_single(self, batch, **fit_params):
+        """Compute loss and gradients, and refuse to go on from what is not a number."""
+        self._set_training(True)
+        self._set_rate(len(batch[1][0]))
+        y_pred = self.infer(batch[0])
+        loss = self.get_loss(y_pred, batch[1], training=True)
+        if not torch.isfinite(loss):
+            rate = self.base_rates[0]
+            raise TrainingDivergedError(
+                f"the loss is {loss.item()} in epoch {self.epoch + 1}: learning_rate={rate:g} is too high, or the loss "
+                f"is not defined for some picture; try learning_rate={rate / 10:g}, or clip_norm=1.0"
+            )
+        self.scaler.scale(loss).backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def train_step(self, batch, **fit_params):
+        """Take one step."""
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch, **fit_params)
+        self.scaler.unscale_(self.optimizer_)
+        if self.clip_norm is not None:
+            clip_grad_norm_(self.module_.parameters(), self.clip_norm)
+        self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
+        self.scaler.step(self.optimizer_)
+        self.scaler.update()
+        return step
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Count the epoch's pictures from 0."""
+        super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        self._n_seen = 0
+        self._n_pictures = dataset_train.n_pictures
+
+    def _set_rate(self, n):
+        """Bring the learning rate down along half a cosine."""
+        if self.total_epochs is not None:
+            done = self.epoch - self.first_epoch + (self._n_seen / self._n_pictures if self._n_pictures else 0)
+            factor = 0.5 * (1 + np.cos(np.pi * min(1.0, done / self.total_epochs)))
+            for group, rate in zip(self.optimizer_.param_groups, self.base_rates, strict=True):
+                group["lr"] = float(rate * factor)
+        self._n_seen += n
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None):
+    """Seed torch within a block, and leave its random states as they were."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of an epoch: other seeds have other orders in every epoch."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
