@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from sklearn_psp._classifier._describing import Described, describe
 from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of
 from sklearn_psp._featurizer import PSPNetFeaturizer
+from sklearn_psp._images import failures_frame
 from sklearn_psp._training import PartBatches, PictureBatches, StreamBatches, make_augmentation
+from sklearn_psp.exceptions import ImageReadError
 
 __all__ = ["training_batches", "validation_batches"]
 
@@ -17,6 +17,7 @@ __all__ = ["training_batches", "validation_batches"]
 def training_batches(classifier, frozen: PSPNetFeaturizer, data: Labelled, described: Described | None):
     """Make the batches that a model is trained on."""
     if classifier.train != "head":
+        _check_stream(data, described)
         return _picture_batches(classifier, frozen, data, training=True)
     codes = check_classes(data.labels, classifier.classes_)
     weights = weights_of(codes, classifier.class_weight, classifier.classes_, data.sample_weight)
@@ -25,14 +26,26 @@ def training_batches(classifier, frozen: PSPNetFeaturizer, data: Labelled, descr
 
 def validation_batches(classifier, frozen: PSPNetFeaturizer, validation: Labelled):
     """Make the batches by which a model is judged: pictures as they are, all of the same weight."""
-    if classifier.train != "head":
-        if validation.pictures is None:
-            labels = np.concatenate([labels for _, labels in validation.open()])
-            validation = replace(validation, labels=labels)
-        return _picture_batches(classifier, frozen, validation, training=False)
+    # Where the network is trained too: what cannot be read shows before the first epoch, not after it.
     described = describe(frozen, validation, joined=not classifier._needs_parts(), verbose=classifier.verbose)
+    if described.failures:
+        classifier._warn_of(described.failures, "pictures of the validation data")
     codes = check_classes(described.data.labels, classifier.classes_, "validation_data")
+    if classifier.train != "head":
+        _check_stream(validation, described)
+        return _picture_batches(classifier, frozen, described.data, training=False)
     return PartBatches(described.parts, codes, np.ones(len(codes)), classifier.batch_size)
+
+
+def _check_stream(data, described):
+    """Refuse unreadable pictures in what others cut into batches."""
+    if data.pictures is None and described.failures:
+        first = described.failures[0]
+        raise ImageReadError(
+            f"X[{first.index}] ({first.source}) could not be read: {first.reason}; where the network is trained, a "
+            "picture of an iterable of batches cannot be left out: leave it out there, or pass a list of pictures",
+            failures_frame(described.failures),
+        )
 
 
 def _picture_batches(classifier, frozen, data, *, training):

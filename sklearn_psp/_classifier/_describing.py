@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_psp._classifier._labelled import Labelled, without
 from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._images import PictureStream, ReadFailure, SomePictures
+from sklearn_psp._images import PictureStream, ReadFailure, SomePictures, read_batches
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._progress import progress
 
@@ -64,6 +64,9 @@ def describe(featurizer: PSPNetFeaturizer, data: Labelled, *, joined: bool, verb
     ImageReadError
         If none of them could be read.
     """
+    if data.pictures is not None and featurizer.on_error == "raise":
+        # Files that do not exist are named at once, not block by block.
+        read_batches(data.pictures, batch_size=1, image_size=(1, 1)).close()
     method = "global_features" if joined else "local_features"
     blocks, labels, failures = [], [], []
     n_pictures = None if data.pictures is None else data.pictures.n_pictures
@@ -81,8 +84,7 @@ def describe(featurizer: PSPNetFeaturizer, data: Labelled, *, joined: bool, verb
     left_out = np.flatnonzero(np.isnan(parts[:, 0, 0]))
     if len(left_out) == len(parts):
         raise ImageReadError("none of the pictures could be read, there is nothing to fit")
-    if data.pictures is not None:
-        data = without(data, left_out)
+    data = without(data, left_out)
     return Described(np.delete(parts, left_out, axis=0), data, left_out.tolist(), failures)
 
 

@@ -31,7 +31,7 @@ __all__ = ["PSPNetClassifier"]
 _FEATURIZER = PSPNetFeaturizer._parameter_constraints
 # benchmarks/learning.py: what the head, and the network from its weights, are trained with unless told otherwise.
 _AUTO_EPOCHS = {"head": 30, "last_stage": 10, "all": 10}
-_AUTO_LEARNING_RATE = {"head": 1e-3, "last_stage": 1e-4, "all": 1e-4}
+_AUTO_LEARNING_RATE = {"head": 1e-3, "last_stage": 3e-4, "all": 3e-4}
 _AUTO_PATIENCE = 5
 
 
@@ -57,7 +57,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         convolutions, trained with the head. None leaves them.
     dropout : float in [0, 1), default=0.0
         Share of the elements of F(x) that are left out in training, at random.
-    part_dropout : float in [0, 1), default=0.5
+    part_dropout : float in [0, 1), default=0.8
         Share of the parts that are left out in training, at random for each picture: the head learns to do without any
         one of them. With 0, without `reduce_dim` and learned weights, training keeps 5 kB a picture instead of 36.
     train : {"head", "last_stage", "all"}, default="head"
@@ -72,7 +72,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     optimizer_params : dict or None, default=None
         More parameters of the optimizer, e.g. `{"weight_decay": 0.01}`.
     learning_rate : float or "auto", default="auto"
-        "auto" is 1e-3 for the head and 1e-4 for the network.
+        "auto" is 1e-3 for the head and 3e-4 for the network.
     schedule : {"cosine", "constant"}, default="cosine"
         How the learning rate goes on: down to 0 along half a cosine, or as it is.
     loss : str, class or instance of torch.nn.Module, default="categorical_crossentropy"
@@ -95,13 +95,14 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         Share of the training pictures, of each class, by which the model is judged and not trained, unless `fit` is
         given `validation_data`.
     early_stopping : bool or int, default=False
-        Stop when the validation loss has not become less for so many epochs; True is 5. With validation data the model
-        of the best epoch is kept in any case.
+        Stop when the validation loss has not become less for so many epochs; True is 5. An error without validation
+        data; with them the model of the best epoch is kept in any case.
     checkpoint : str, path-like or None, default=None
-        File in which the run is kept after every epoch. A `fit` with the same parameters, pictures and labels goes on
-        from there after a kill, and gives the same result as if nothing had happened.
+        File in which the run is kept after every epoch. A `fit` with the same parameters, pictures, labels and weights
+        goes on from there after a kill, and gives the same result as if nothing had happened.
     warm_start : bool, default=False
-        Let `fit` go on from the last model, for `epochs` more.
+        Let `fit` go on from the last model, for `epochs` more; a network may be trained after its head. The parts must
+        stay as they are.
     callbacks : sequence of skorch.callbacks.Callback or None, default=None
         Told what happens in training; copied by each fit. For those of scikit-learn there is `set_callbacks`.
     image_shape, on_error : object
@@ -165,8 +166,8 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     >>> from sklearn_psp.datasets import load_photographs
     >>> photographs = load_photographs()
     >>> model = PSPNetClassifier(epochs=10, random_state=0)
-    >>> model = model.fit(photographs.images, photographs.target)
-    >>> model.score(photographs.images, photographs.target)
+    >>> model = model.fit(photographs.filenames, photographs.target)
+    >>> model.score(photographs.filenames, photographs.target)
     1.0
     """
 
@@ -217,7 +218,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         aggregation="sum",
         reduce_dim=None,
         dropout=0.0,
-        part_dropout=0.5,
+        part_dropout=0.8,
         train="head",
         augment="auto",
         optimizer="adam",
@@ -462,35 +463,43 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     def _take_model(self, frozen, training):
         """Take what was trained."""
+        from sklearn_psp._classifier._identity import parameters_of
+
         self.coef_, self.intercept_ = training.linear_head()
         self.featurizer_ = trained_featurizer(self, frozen, training.model)
         self.history_ = pd.DataFrame(training.history)
         self.best_epoch_ = training.best_epoch
-        self._training = training
+        self._training = parameters_of(self), training
 
     def _report(self, failures):
         """Keep and warn of the pictures that could not be read."""
+        self.__dict__.pop("errors_", None)
         if self.on_error == "raise":
             return
         from sklearn_psp._images import failures_frame
 
         self.errors_ = failures_frame(failures)
         if failures:
-            first = failures[0]
-            warnings.warn(
-                ImageReadWarning(
-                    f"{len(failures)} pictures could not be read and are left out; the first is X[{first.index}] "
-                    f"({first.source}): {first.reason}",
-                    self.errors_,
-                ),
-                stacklevel=4,
-            )
+            self._warn_of(failures, "pictures")
+
+    def _warn_of(self, failures, what):
+        from sklearn_psp._images import failures_frame
+
+        first = failures[0]
+        warnings.warn(
+            ImageReadWarning(
+                f"{len(failures)} {what} could not be read and are left out; the first is X[{first.index}] "
+                f"({first.source}): {first.reason}",
+                failures_frame(failures),
+            ),
+            stacklevel=5,
+        )
 
     def _seed(self):
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
     def _n_epochs(self):
-        return _AUTO_EPOCHS[self.train] if self.epochs == "auto" else self.epochs
+        return _AUTO_EPOCHS[self.train] if self.epochs == "auto" else int(self.epochs)
 
     def _rate(self):
         return _AUTO_LEARNING_RATE[self.train] if self.learning_rate == "auto" else float(self.learning_rate)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
+from sklearn_psp._classifier._identity import short
 from sklearn_psp._featurizer import PSPNetFeaturizer
 
-__all__ = ["SHARED", "frozen_featurizer", "trained_featurizer"]
+__all__ = ["SHARED", "check_goes_on", "frozen_featurizer", "trained_featurizer"]
 
 # Parameters that a classifier hands to its featurizer as they are.
 SHARED = (
@@ -34,11 +37,17 @@ SHARED = (
     "random_state",
     "verbose",
 )
+# Those that decide what the parts of a picture are.
+_OF_PARTS = (*SHARED[: SHARED.index("part_weights")], "aggregation")
 
 
-def frozen_featurizer(classifier) -> PSPNetFeaturizer:
+def frozen_featurizer(classifier, *, fresh: bool) -> PSPNetFeaturizer:
     """Make a fitted featurizer that gives the local features a classifier starts from: neither weighted nor centred."""
     params = _params(classifier) | {"center": False, "normalize": False, "verbose": 0}
+    if classifier.weights is None and not isinstance(classifier.random_state, Integral):
+        # Random weights are drawn once: the trained featurizer, and later calls, must find the same network.
+        goes_on = hasattr(classifier, "featurizer_") and not fresh
+        params["random_state"] = classifier.featurizer_.random_state if goes_on else classifier._seed()
     if isinstance(classifier.part_weights, str):
         params["part_weights"] = "uniform"
     return PSPNetFeaturizer(**params)._set_fitted()
@@ -63,12 +72,12 @@ def trained_featurizer(classifier, frozen: PSPNetFeaturizer, model) -> PSPNetFea
     """
     from sklearn_psp import _nets
 
-    params = _params(classifier)
+    params = _params(classifier) | {"random_state": frozen.random_state}
     weights = model.learned_weights()
     if weights is not None:
         params["part_weights"] = weights.detach().cpu().numpy()
     if classifier.reduce_dim is not None:
-        params["projection"] = model.pooling.projection.detach().cpu().numpy()
+        params["projection"] = model.pooling.projection.detach().cpu().numpy().copy()
     if model.trunk is not None:
         trained = _nets.trained_weights(model.trunk.module)
         if isinstance(classifier.backbone, str):
@@ -77,6 +86,34 @@ def trained_featurizer(classifier, frozen: PSPNetFeaturizer, model) -> PSPNetFea
             params |= {"backbone": _nets.with_trained(classifier.backbone, model.trunk.module), "weights": "default"}
     center = model.center.cpu().numpy()
     return PSPNetFeaturizer(**params)._set_fitted(center=center.astype(np.float32), plan=frozen._current_plan())
+
+
+def check_goes_on(classifier, frozen: PSPNetFeaturizer) -> None:
+    """Refuse to go on with a fitted classifier whose parameters ask for other features by now.
+
+    Raises
+    ------
+    ValueError
+        If one of them has changed.
+    """
+    fitted, asked = classifier.featurizer_, _params(classifier)
+    trained = fitted.backbone_info_["sha256"] != frozen.backbone_info_["sha256"]
+    if trained and classifier.train == "head":
+        raise ValueError(
+            "train='head' does not go on from a network that was trained: its features are not those of the frozen "
+            "one; set train back, or warm_start=False"
+        )
+    kept = [name for name in _OF_PARTS if not (name == "weights" and trained)]
+    if not classifier._learns_weights():
+        kept.append("part_weights")
+    changed = [name for name in kept if short(getattr(fitted, name)) != short(asked[name])]
+    if classifier.reduce_dim != (None if fitted.projection is None else fitted.projection.shape[2]):
+        changed.append("reduce_dim")
+    if changed:
+        raise ValueError(
+            f"a model that is gone on with keeps its parts, but since the last fit {', '.join(changed)} changed; set "
+            "that back, or warm_start=False"
+        )
 
 
 def _params(classifier):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+import torch
 
 from sklearn_psp import _nets
 from sklearn_psp._classifier._batches import training_batches, validation_batches
 from sklearn_psp._classifier._describing import describe
-from sklearn_psp._classifier._featurizers import frozen_featurizer
-from sklearn_psp._classifier._identity import identity_of
-from sklearn_psp._classifier._labelled import Labelled, check_classes, labelled, weights_of, without
+from sklearn_psp._classifier._featurizers import check_goes_on, frozen_featurizer
+from sklearn_psp._classifier._identity import identity_of, parameters_of
+from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of, without
 from sklearn_psp._classifier._models import initial_model, restored_model, train_head
-from sklearn_psp._images import SomePictures
+from sklearn_psp._classifier._validation import given_validation, of_some_weight, split
+from sklearn_psp._images import ReadFailure
 from sklearn_psp._training import (
     Checkpoint,
     Settings,
@@ -48,21 +49,25 @@ def fit(classifier, data: Labelled, validation_data: Any, on_epoch: Callable) ->
     """
     _check_parameters(classifier)
     goes_on = classifier.warm_start and hasattr(classifier, "classes_")
-    data, validation = _split(classifier, _of_some_weight(data), validation_data)
-    frozen = frozen_featurizer(classifier)
+    data, validation = of_some_weight(data), given_validation(classifier, data, validation_data)
+    frozen = frozen_featurizer(classifier, fresh=not goes_on)
     checkpoint = kept = None
     if classifier.checkpoint is not None and not goes_on:
-        checkpoint = Checkpoint(classifier.checkpoint, identity_of(classifier, frozen, data))
+        checkpoint = Checkpoint(classifier.checkpoint, identity_of(classifier, frozen, data, validation))
         kept = checkpoint.load()
+    seed = kept["seed"] if kept else classifier._seed()
+    if validation is None and classifier.validation_fraction is not None:
+        data, validation = split(classifier, data, seed)
     done = kept is not None and kept["finished"]
     described = None
     if data.pictures is None or not (done or (kept and classifier.train != "head")):
         joined = not classifier._needs_parts()
         described = describe(frozen, data, joined=joined, verbose=classifier.verbose)
         classifier._report(described.failures)
-        data, left_out = described.data, described.left_out
+        data, left_out, failures = described.data, described.left_out, described.failures
     else:
-        left_out = kept["left_out"]
+        left_out, failures = kept["left_out"], [ReadFailure(*failure) for failure in kept["failures"]]
+        classifier._report(failures)
         data = without(data, left_out) if left_out else data
     if not goes_on:
         classifier.classes_ = np.unique(data.labels)
@@ -72,12 +77,17 @@ def fit(classifier, data: Labelled, validation_data: Any, on_epoch: Callable) ->
         training = _live_training(classifier, frozen)
         training.restart(classifier._n_epochs())
     else:
-        seed = kept["seed"] if kept else classifier._seed()
         settings = _settings(classifier, frozen, seed)
         training = Training(_first_model(classifier, frozen, described, kept, settings), settings)
-        training.kept = {"seed": seed, "left_out": left_out}
+        training.kept = {
+            "seed": seed,
+            "left_out": left_out,
+            "failures": [(int(failure.index), failure.source, failure.reason) for failure in failures],
+        }
         if kept:
             training.resume(kept)
+    if classifier.train != "head" and described is not None:
+        described = replace(described, parts=np.empty((0, 0, 0)))  # they take more memory than all else
     if not done:
         training.run(
             training_batches(classifier, frozen, data, described),
@@ -104,8 +114,8 @@ def partial_fit(classifier, data: Labelled, classes: Any) -> None:
         All labels, for the first call.
     """
     _check_parameters(classifier)
-    data = _of_some_weight(data)
-    frozen = frozen_featurizer(classifier)
+    data = of_some_weight(data)
+    frozen = frozen_featurizer(classifier, fresh=False)
     described = describe(frozen, data, joined=not classifier._needs_parts(), verbose=classifier.verbose)
     classifier._report(described.failures)
     if not hasattr(classifier, "classes_"):
@@ -124,16 +134,34 @@ def partial_fit(classifier, data: Labelled, classes: Any) -> None:
             )
         check_classes(described.data.labels, classifier.classes_)
         training = _live_training(classifier, frozen)
-    training.net.total_epochs = None
+    _make_steady(training)
     batches = training_batches(classifier, frozen, described.data, described)
     training.run(batches, epochs=training.net.epoch + 1, verbose=classifier.verbose)
     classifier._take_model(frozen, training)
 
 
+def _make_steady(training):
+    """Let a training go on without an end: at its first learning rate, with no epoch that is the best."""
+    net = training.net
+    net.total_epochs = None
+    for group, rate in zip(net.optimizer_.param_groups, net.base_rates, strict=True):
+        group["lr"] = rate
+    training.best.load_state_dict({"epoch": None, "loss": np.inf, "state": None})
+
+
 def _check_parameters(classifier):
     """Refuse what is wrong before pictures are read."""
-    make_loss(classifier.loss, classifier.loss_params)
-    make_optimizer(classifier.optimizer)
+    loss = classifier.loss
+    kind = loss if isinstance(loss, type) else type(loss)
+    if not issubclass(kind, str | torch.nn.Module):
+        raise ValueError(
+            f"loss={getattr(loss, '__name__', kind.__name__)} is no loss of torch: pass a name, or a class or an "
+            "instance of torch.nn.Module"
+        )
+    make_loss(loss, classifier.loss_params)
+    optimizer = make_optimizer(classifier.optimizer)
+    if not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer={optimizer.__name__} is no optimizer: pass a name, or a class of torch.optim")
     make_metrics(classifier.metrics, np.empty(0))
     if classifier.train == "head" and classifier.augment not in ("auto", False):
         raise ValueError(
@@ -144,40 +172,10 @@ def _check_parameters(classifier):
 
 def _check_number(classes):
     if len(classes) < 2:
-        raise ValueError(f"y has 1 class ({classes[0]!r}), but a classifier needs at least 2 classes")
-
-
-def _of_some_weight(data):
-    if data.sample_weight is None or data.sample_weight.all():
-        return data
-    return without(data, np.flatnonzero(data.sample_weight == 0))
-
-
-def _split(classifier, data, validation_data):
-    """Return what is trained on and, if anything, what the model is judged by."""
-    if validation_data is not None:
-        X, y = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
-        return data, labelled(X, y, image_shape=classifier.image_shape, name="validation_data")
-    if classifier.validation_fraction is None:
-        return data, None
-    if data.pictures is None:
-        raise ValueError("validation_fraction does not go with an iterable of batches: pass validation_data to fit")
-    seed = classifier._seed()
-    rows = np.arange(len(data.labels))
-    kept, held_out = train_test_split(
-        rows, test_size=classifier.validation_fraction, stratify=data.labels, random_state=seed
-    )
-    return _rows_of(data, np.sort(kept)), _rows_of(data, np.sort(held_out))
-
-
-def _rows_of(data, rows):
-    weights = None if data.sample_weight is None else data.sample_weight[rows]
-    return replace(data, pictures=SomePictures(data.pictures, rows), labels=data.labels[rows], sample_weight=weights)
+        raise ValueError(f"y has 1 class ({classes.tolist()[0]!r}), but a classifier needs at least 2 classes")
 
 
 def _settings(classifier, frozen, seed):
-    import torch
-
     device = torch.device(frozen.device_)
     precision = classifier.precision
     if precision == "auto":
@@ -193,7 +191,7 @@ def _settings(classifier, frozen, seed):
         clip_norm=classifier.clip_norm,
         patience=classifier._patience(),
         metrics=make_metrics(classifier.metrics, classifier.classes_),
-        callbacks=tuple(classifier.callbacks or ()),
+        callbacks=copy.deepcopy(tuple(classifier.callbacks or ())),
         device=device,
         precision=precision,
         seed=seed,
@@ -224,15 +222,19 @@ def _with_trunk(classifier, frozen, model, backbone):
 
 
 def _live_training(classifier, frozen):
-    """Return the training to go on with; made anew from what was fitted where a pickle lay between."""
-    training = getattr(classifier, "_training", None)
-    if training is not None:
+    """Return the training to go on with; made anew from what was fitted, after pickling or with other parameters."""
+    check_goes_on(classifier, frozen)
+    # Taken away until it is done: after an error the model that was fitted is gone on with, not one half way.
+    parameters, training = classifier.__dict__.pop("_training", (None, None))
+    if training is not None and parameters == parameters_of(classifier) | {"epochs": parameters["epochs"]}:
         return training
-    model = restored_model(classifier, frozen)
+    seed = classifier._seed()
+    with seeded(seed):
+        model = restored_model(classifier, frozen)
     if classifier.train != "head":
         backbone = _nets.load_backbone(_nets.BackboneRequest(**classifier.featurizer_._request))
         model = _with_trunk(classifier, frozen, model, backbone)
-    training = Training(model, _settings(classifier, frozen, classifier._seed()))
+    training = Training(model, _settings(classifier, frozen, seed))
     training.history = classifier.history_.to_dict("records")
     training.net.epoch = len(training.history)
     return training

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from sklearn_psp._images import Pictures, SomePictures, as_pictures, is_labelled_stream, labelled_batches
+from sklearn_psp._images._content import array_key
+from sklearn_psp._images._sources import is_path
 from sklearn_psp.utils._compat import _check_sample_weight
 
 __all__ = ["Labelled", "check_classes", "labelled", "weights_of", "without"]
@@ -44,8 +47,8 @@ class Labelled:
         return labelled_batches(self.stream)
 
     def sources(self) -> list[str]:
-        """Say what the pictures came from; nothing of a stream."""
-        return [] if self.pictures is None else [self.pictures.describe(i) for i in range(self.pictures.n_pictures)]
+        """Say what the pictures are: paths, or the content of what is in memory; nothing of a stream."""
+        return [] if self.pictures is None else [_source(self.pictures, i) for i in range(self.pictures.n_pictures)]
 
 
 def labelled(X: Any, y: Any, sample_weight: Any = None, *, image_shape: Any = None, name: str = "X") -> Labelled:
@@ -98,16 +101,25 @@ def labelled(X: Any, y: Any, sample_weight: Any = None, *, image_shape: Any = No
     return Labelled(pictures, None, y, sample_weight)
 
 
+def _source(pictures, i):
+    source = pictures.get(i)
+    if is_path(source):
+        return pictures.describe(i)
+    key = array_key(source) if isinstance(source, np.ndarray) else pictures.known_key(i)
+    return pictures.describe(i) if key is None else key.hex()
+
+
 def _check_labels(y):
-    if getattr(y, "ndim", 1) == 2 and np.shape(y)[1] > 1:
+    shape = tuple(np.shape(y) if isinstance(y, list | tuple) else getattr(y, "shape", ()))
+    if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
-            f"y should be a 1d array, got an array of shape {np.shape(y)} instead: a label for each picture; of "
+            f"y should be a 1d array, got an array of shape {shape} instead: a label for each picture; of "
             "one-hot rows pass y.argmax(axis=1)"
         )
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, estimator_name="PSPNetClassifier", input_name="y")
-    missing = np.flatnonzero([label is None or label != label for label in y]) if y.dtype.kind == "O" else []
+    missing = np.flatnonzero(pd.isna(y)) if y.dtype.kind == "O" else []
     if len(missing):
         raise ValueError(
             f"y has {len(missing):,} missing labels (None or NaN), the first at {missing[0]}; leave those pictures out"
@@ -157,7 +169,8 @@ def weights_of(codes: np.ndarray, class_weight: Any, classes: np.ndarray, sample
 
 
 def without(data: Labelled, left_out: np.ndarray) -> Labelled:
-    """Leave some pictures out."""
+    """Leave some pictures out; of a stream, their labels."""
     rows = np.setdiff1d(np.arange(len(data.labels)), left_out)
     weights = None if data.sample_weight is None else data.sample_weight[rows]
-    return replace(data, pictures=SomePictures(data.pictures, rows), labels=data.labels[rows], sample_weight=weights)
+    pictures = None if data.pictures is None else SomePictures(data.pictures, rows)
+    return replace(data, pictures=pictures, labels=data.labels[rows], sample_weight=weights)

@@ -119,7 +119,8 @@ def _initial_projection(classifier, frozen, parts):
         # An eigenvector's sign is nobody's choice: the largest element is positive.
         largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
         projections.append((directions * largest.sign()).numpy())
-    return np.stack(projections)
+    # One layout in memory, as a pickle and a checkpoint have it: products are summed in the same order.
+    return np.ascontiguousarray(np.stack(projections))
 
 
 def train_head(model, parts: np.ndarray, codes: np.ndarray, weights: np.ndarray, settings) -> None:

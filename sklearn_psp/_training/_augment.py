@@ -13,7 +13,7 @@ _LEAST_SHARE, _MOST_STRETCH = 0.5, 4 / 3
 
 
 def make_augmentation(augment, image_size: tuple[int, int]) -> Callable | None:
-    """Return a function of a picture (3, height, width), uint8, that gives another one of this size.
+    """Return a function of a picture (3, height, width) that gives another one of this size and dtype.
 
     Parameters
     ----------
@@ -52,14 +52,15 @@ class _Checked:
         self._shape = (3, *image_size)
 
     def __call__(self, picture):
-        changed = self._function(picture)
-        if not isinstance(changed, torch.Tensor) or tuple(changed.shape) != self._shape or changed.dtype != torch.uint8:
+        # A copy: it may be changed in place, and be somebody's array.
+        changed = self._function(picture.clone())
+        is_tensor = isinstance(changed, torch.Tensor)
+        if not is_tensor or tuple(changed.shape) != self._shape or changed.dtype != picture.dtype:
             got = (
-                f"a tensor of {changed.dtype} and shape {tuple(changed.shape)}"
-                if isinstance(changed, torch.Tensor)
-                else type(changed).__name__
+                f"a tensor of {changed.dtype} and shape {tuple(changed.shape)}" if is_tensor else type(changed).__name__
             )
             raise ValueError(
-                f"augment must return pictures as it gets them, uint8 tensors of shape {self._shape}, but gave {got}"
+                f"augment must return pictures as it gets them, tensors of {picture.dtype} and shape {self._shape}, "
+                f"but gave {got}"
             )
         return changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -58,22 +57,22 @@ class BestModel(Callback):
     """
 
     def __init__(self):
-        self.on_train_begin(None)
+        self.forget()
 
-    def on_train_begin(self, net, **kwargs):
-        """Forget the last training."""
+    def forget(self):
+        """Forget the epochs so far."""
         self.epoch_, self.loss_, self.state_ = None, math.inf, None
 
     def on_epoch_end(self, net, **kwargs):
         """Keep a better model."""
         loss = net.history[-1].get("valid_loss")
         if loss is not None and loss < self.loss_:
-            self.epoch_, self.loss_ = net.epoch + 1, loss
+            self.epoch_, self.loss_ = net.epoch + 1, float(loss)  # a checkpoint takes no numpy scalars
             self.state_ = {name: tensor.detach().cpu().clone() for name, tensor in net.module_.state_dict().items()}
 
     def state_dict(self):
         """Return what a checkpoint keeps."""
-        return {"epoch": self.epoch_, "loss": self.loss_, "state": copy.copy(self.state_)}
+        return {"epoch": self.epoch_, "loss": self.loss_, "state": self.state_}
 
     def load_state_dict(self, state):
         """Take what a checkpoint kept."""
@@ -121,5 +120,5 @@ class Progress(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Show the figures."""
         row = {name: value for name, value in net.history[-1].items() if isinstance(value, float)}
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if not name.endswith("_best"))
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
         self.bar.set_postfix_str(f"epoch {net.epoch + 1}: {shown}")

@@ -48,10 +48,10 @@ class Checkpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             if content["format"] != _FORMAT:
-                raise ValueError(f"its format is {content['format']!r}")
+                raise ValueError(content["format"])
         except Exception as error:
             raise CheckpointError(
-                f"checkpoint={str(self.path)!r} is no checkpoint of this version ({type(error).__name__}: {error}); "
+                f"checkpoint={str(self.path)!r} is no checkpoint of this version, or damaged ({type(error).__name__}); "
                 "it is left as it is: give another name"
             ) from error
         kept = content["identity"]

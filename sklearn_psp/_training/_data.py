@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sklearn_psp._images import Pictures, SomePictures, read_batches
+from sklearn_psp._nets._views import pictures_tensor
 
 __all__ = ["PartBatches", "PictureBatches", "StreamBatches"]
 
@@ -38,18 +39,20 @@ class _Batches(Dataset):
 
 
 class _InMemory(_Batches):
-    """Labels in memory, batches of as equal a size as can be: none of them is a small rest."""
+    """Labels in memory, batches whose sizes differ by at most one: none of them is a small rest."""
 
     def __init__(self, classes, weights, batch_size):
-        self.classes = torch.from_numpy(np.asarray(classes, dtype=np.int64))
-        self.weights = torch.from_numpy(np.asarray(weights, dtype=np.float32))
+        self.classes = torch.tensor(np.asarray(classes), dtype=torch.int64)
+        self.weights = torch.tensor(np.asarray(weights), dtype=torch.float32)
         self.n_pictures = len(classes)
-        self.batch_size = math.ceil(self.n_pictures / math.ceil(self.n_pictures / batch_size))
+        self.n_batches = math.ceil(self.n_pictures / batch_size)
 
-    def _order(self, seed):
-        if seed is None:
-            return np.arange(self.n_pictures)
-        return np.random.RandomState(seed).permutation(self.n_pictures)
+    def _rows(self, seed):
+        """Return the rows of each batch."""
+        rows = torch.arange(self.n_pictures)
+        if seed is not None:
+            rows = torch.from_numpy(np.random.RandomState(seed).permutation(self.n_pictures))
+        return rows.tensor_split(self.n_batches)
 
     def _labels(self, rows):
         return self.classes[rows], self.weights[rows]
@@ -72,10 +75,11 @@ class PartBatches(_InMemory):
 
     def __init__(self, parts: np.ndarray, classes: np.ndarray, weights: np.ndarray, batch_size: int):
         super().__init__(classes, weights, batch_size)
-        self._parts = torch.from_numpy(parts)
+        # torch warns of memory that cannot be written to; only that is copied.
+        self._parts = torch.from_numpy(np.require(parts, requirements=["W"]))
 
     def batches(self, seed=None):
-        for rows in torch.from_numpy(self._order(seed)).split(self.batch_size):
+        for rows in self._rows(seed):
             yield self._parts[rows], self._labels(rows)
 
 
@@ -91,7 +95,7 @@ class PictureBatches(_InMemory):
     reading : dict
         `image_size`, `resize` and `n_jobs` of `read_batches`.
     augment : callable or None, default=None
-        Changes a picture, a tensor (3, height, width), uint8, in training.
+        Changes a picture, a tensor (3, height, width), in training.
     """
 
     def __init__(
@@ -110,13 +114,16 @@ class PictureBatches(_InMemory):
         self._augment = augment
 
     def batches(self, seed=None):
-        rows = self._order(seed)
+        rows = self._rows(seed)
         augment = self._augment if seed is not None else None
-        read = read_batches(SomePictures(self._pictures, rows), batch_size=self.batch_size, **self._reading)
-        with closing(read):
-            for batch in read:
-                some = torch.from_numpy(rows[batch.start : batch.start + len(batch.images)])
-                yield _pictures_tensor(batch.images, augment), self._labels(some)
+        pictures = SomePictures(self._pictures, torch.cat(rows).numpy())
+        with closing(read_batches(pictures, batch_size=len(rows[0]), **self._reading)) as read:
+            left = next(read).images
+            for some in rows:
+                while len(left) < len(some):
+                    left = np.concatenate([left, next(read).images])
+                images, left = left[: len(some)], left[len(some) :]
+                yield _augmented(images, augment), self._labels(some)
 
 
 class StreamBatches(_Batches):
@@ -157,11 +164,11 @@ class StreamBatches(_Batches):
             classes, weights = map(torch.from_numpy, self._encode(labels))
             with closing(read_batches(pictures, batch_size=pictures.n_pictures, **self._reading)) as read:
                 for batch in read:
-                    yield _pictures_tensor(batch.images, augment), (classes, weights)
+                    yield _augmented(batch.images, augment), (classes, weights)
 
 
-def _pictures_tensor(images, augment):
-    batch = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
+def _augmented(images, augment):
+    batch = pictures_tensor(images)
     if augment is None:
         return batch
     return torch.stack([augment(picture) for picture in batch]).contiguous(memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
+import math
 
 import torch
 import torch.nn.functional as F
@@ -53,9 +54,7 @@ class AdditiveAngularMargin(nn.Module):
         cosine = scores.gather(1, classes[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         angle = torch.acos(cosine) + self.margin if self.training else torch.acos(cosine)
         # Beyond pi the cosine rises again: there the loss goes on as a line (as in the authors' code).
-        own = torch.where(
-            angle <= torch.pi, torch.cos(angle), cosine - self.margin * torch.sin(torch.tensor(torch.pi - self.margin))
-        )
+        own = torch.where(angle <= torch.pi, torch.cos(angle), cosine - self.margin * math.sin(math.pi - self.margin))
         scores = scores.scatter(1, classes[:, None], own)
         return F.cross_entropy(self.scale * scores, classes, reduction="none", label_smoothing=self.label_smoothing)
 
@@ -80,7 +79,9 @@ class FocalLoss(nn.Module):
     def forward(self, scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Return the loss of each picture."""
         log_share = -F.cross_entropy(scores, classes, reduction="none")
-        return -((1 - log_share.exp()) ** self.gamma) * log_share
+        # Where nothing is left, a power below 1 would have no gradient.
+        left = (-torch.expm1(log_share)).clamp_min(1e-12)
+        return -(left**self.gamma) * log_share
 
 
 LOSSES = {

@@ -26,6 +26,8 @@ METRICS = {
     "f1_macro": _of_predictions(f1_score, average="macro", zero_division=0.0),
     "top_5_accuracy": lambda y_true, y_pred, n_better: float((n_better < 5).mean()),
 }
+# Columns that history_ has anyway.
+_TAKEN = ("epoch", "loss", "val_loss", "learning_rate")
 
 
 def make_metrics(metrics: Sequence[str | Callable], classes: np.ndarray) -> dict[str, Callable]:
@@ -47,7 +49,7 @@ def make_metrics(metrics: Sequence[str | Callable], classes: np.ndarray) -> dict
     Raises
     ------
     ValueError
-        If a name is unknown, or occurs twice.
+        If a name is unknown, occurs twice, or is that of another column of `history_`.
     """
     found = {}
     for metric in metrics:
@@ -62,6 +64,8 @@ def make_metrics(metrics: Sequence[str | Callable], classes: np.ndarray) -> dict
             function = _of_labels(metric, classes)
         if name in found:
             raise ValueError(f"metrics: {name!r} occurs twice; each is a column of history_")
+        if name in _TAKEN:
+            raise ValueError(f"metrics: history_ has a column {name!r} already; give the function another name")
         found[name] = function
     return found
 

@@ -25,8 +25,8 @@ def trainable_layers(module: nn.Module, image_size: tuple[int, int], train: str)
     image_size : tuple of two ints
         (height, width) of its pictures.
     train : {"last_stage", "all"}
-        "last_stage" are the layers after the last one that makes the maps coarser, and that one; of a network that
-        never makes them coarser after its first layer, the last quarter.
+        "last_stage" are the layers from the first convolution on whose maps are as coarse as the last ones; where those
+        are more than half of all layers, as in vision transformers, the last quarter.
 
     Returns
     -------
@@ -87,7 +87,9 @@ def _runs(module, layers, image_size):
 
     def note(name):
         def hook(layer, inputs, output):
-            is_map = isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[-2:]) > 1
+            # Of other layers nobody knows which axes are rows and columns: some have the channels last. What a
+            # squeeze-and-excitation convolves is one cell.
+            is_map = isinstance(layer, nn.Conv2d) and max(inputs[0].shape[-2:]) > 1
             runs.append((name, output.shape[-2] * output.shape[-1] if is_map else None))
 
         return hook

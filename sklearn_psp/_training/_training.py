@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
+
+# The maps of more pictures do not fit the processor's cache: benchmarks/learning.py prints what that costs.
+_CPU_PASS_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Training:
             device=str(settings.device),
             precision=settings.precision,
             clip_norm=settings.clip_norm,
+            pass_size=_pass_size(model, settings.device),
             seed=settings.seed,
             total_epochs=settings.epochs if settings.schedule == "cosine" else None,
             **{f"optimizer__{name}": value for name, value in (settings.optimizer_params or {}).items()},
@@ -151,11 +156,14 @@ class Training:
         net = self.net
         left = max(0, epochs - net.epoch)
         total = None if data.n_pictures is None else left * data.n_pictures
-        net.notify("on_train_begin", X=data, y=None) if net.epoch == 0 else None
+        net.stopped = False  # what ended an earlier run does not end this one
+        train = partial(self._train_epoch, data, validation)
+        net.notify("on_train_begin", X=data, y=None)
         with progress(total, description, "picture", verbose) as bar:
-            net.callbacks_ = [item for item in net.callbacks_ if item[0] != "bar"] + [("bar", Progress(bar))]
+            others = [item for item in net.callbacks_ if not isinstance(item[1], Progress)]
+            net.callbacks_ = [*others, ("bar", Progress(bar))]
             while net.epoch < epochs and not net.stopped:
-                stop = (on_epoch or _train)(lambda: self._train_epoch(data, validation))
+                stop = train() if on_epoch is None else on_epoch(train)
                 net.stopped = net.stopped or bool(stop)
                 if checkpoint is not None:
                     checkpoint.save(self.state(finished=net.stopped or net.epoch >= epochs))
@@ -181,6 +189,7 @@ class Training:
             "epoch": self.net.epoch,
             "history": self.history,
             "model": self.model.state_dict(),
+            "loss": self.net.criterion_.state_dict(),
             "optimizer": self.net.optimizer_.state_dict(),
             "scaler": self.net.scaler.state_dict(),
             "best": self.best.state_dict(),
@@ -189,21 +198,21 @@ class Training:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self.net.notify("on_train_begin", X=None, y=None)
         self.model.load_state_dict(state["model"])
+        self.net.criterion_.load_state_dict(state["loss"])
         self.net.optimizer_.load_state_dict(state["optimizer"])
         self.net.scaler.load_state_dict(state["scaler"])
         self.net.base_rates = state["rates"]
         self.best.load_state_dict(state["best"])
         self.history = state["history"]
-        self.net.epoch, self.net.stopped = state["epoch"], False
+        self.net.epoch = state["epoch"]
 
     def restart(self, epochs: int) -> None:
         """Let there be so many epochs more, with a learning rate that starts anew."""
         self.epochs = self.net.epoch + epochs
-        self.net.first_epoch, self.net.stopped = self.net.epoch, False
+        self.net.first_epoch = self.net.epoch
         self.net.total_epochs = epochs if self.settings.schedule == "cosine" else None
-        self.net.notify("on_train_begin", X=None, y=None)
+        self.best.forget()
 
     def _train_epoch(self, data, validation):
         self.net.train_epoch(data, validation)
@@ -215,6 +224,13 @@ class Training:
         self.history.append(
             {"epoch": self.net.epoch, **found, "learning_rate": self.net.optimizer_.param_groups[0]["lr"]}
         )
+
+
+def _pass_size(model, device):
+    """Return how many pictures go through the network at a time; batch statistics are of a whole batch."""
+    if device.type != "cpu" or model.trunk is None or model.trunk.follows_batches:
+        return None
+    return _CPU_PASS_SIZE
 
 
 def make_optimizer(optimizer) -> type[torch.optim.Optimizer]:
@@ -234,7 +250,3 @@ def make_optimizer(optimizer) -> type[torch.optim.Optimizer]:
             f"optimizer={optimizer!r} is unknown: {hint}It is one of {list(OPTIMIZERS)}, or a class of torch.optim"
         )
     return OPTIMIZERS[optimizer.lower()]
-
-
-def _train(epoch):
-    epoch()

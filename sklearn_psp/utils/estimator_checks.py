@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from sklearn.base import is_classifier
+from sklearn.utils.validation import has_fit_parameter
+
+from sklearn_psp.utils._checks._classifiers import (
+    check_image_classifier_bad_item,
+    check_image_classifier_input_kinds,
+    check_image_classifier_labels,
+    check_image_classifier_order,
+    check_image_zero_weight_is_left_out,
+)
 from sklearn_psp.utils._checks._failures import check_image_bad_item_becomes_nan, check_image_bad_item_raises
 from sklearn_psp.utils._checks._inputs import (
     check_image_empty_input,
@@ -38,6 +48,10 @@ __all__ = [
     "check_image_bad_item_becomes_nan",
     "check_image_bad_item_raises",
     "check_image_batch_size_invariance",
+    "check_image_classifier_bad_item",
+    "check_image_classifier_input_kinds",
+    "check_image_classifier_labels",
+    "check_image_classifier_order",
     "check_image_clone",
     "check_image_empty_input",
     "check_image_estimator",
@@ -56,6 +70,7 @@ __all__ = [
     "check_image_subset_invariance",
     "check_image_transform_keeps_dict",
     "check_image_unfitted",
+    "check_image_zero_weight_is_left_out",
     "parametrize_with_image_checks",
 ]
 
@@ -83,11 +98,18 @@ _CHECKS_OF_PARAMETER = {
     "on_error": check_image_bad_item_becomes_nan,
     "batch_size": check_image_batch_size_invariance,
 }
+_CHECKS_OF_CLASSIFIERS = (
+    check_image_fit_keeps_params,
+    check_image_classifier_input_kinds,
+    check_image_classifier_labels,
+    check_image_classifier_order,
+    check_image_classifier_bad_item,
+)
 _CHECKS_OF_METHOD = {"get_feature_names_out": check_image_set_output_pandas}
 
 
 def check_image_estimator(estimator):
-    """Run every check on a transformer of pictures; the first that fails raises.
+    """Run every check on a transformer or a classifier of pictures; the first that fails raises.
 
     Parameters
     ----------
@@ -95,7 +117,8 @@ def check_image_estimator(estimator):
         A transformer of pictures: its `fit` and `transform` take paths, bytes, PIL images and arrays, in all the forms
         that `PSPNetFeaturizer` takes, and `transform` returns one row of floats per picture. With a parameter
         `on_error` it takes "raise" and "nan", with a parameter `batch_size` any positive int. The invariances hold it
-        to float32. Each check clones it and makes its own pictures of 40 x 48 pixels.
+        to float32. Or a classifier of pictures with `predict_proba`, which has checks of its own. Each check clones it
+        and makes its own pictures of 40 x 48 pixels.
 
     Raises
     ------
@@ -123,7 +146,7 @@ def parametrize_with_image_checks(estimators):
     Parameters
     ----------
     estimators : list of estimator
-        Instances of transformers of pictures; see `check_image_estimator`.
+        Instances of transformers or classifiers of pictures; see `check_image_estimator`.
 
     Returns
     -------
@@ -153,6 +176,11 @@ def parametrize_with_image_checks(estimators):
 
 def _checks_of(estimator):
     params = estimator.get_params(deep=False)
+    if is_classifier(estimator):
+        checks = [*_CHECKS_OF_CLASSIFIERS]
+        if has_fit_parameter(estimator, "sample_weight"):
+            checks.append(check_image_zero_weight_is_left_out)
+        return [(estimator, partial(check, type(estimator).__name__)) for check in checks]
     checks = [*_CHECKS]
     checks += [check for parameter, check in _CHECKS_OF_PARAMETER.items() if parameter in params]
     checks += [check for method, check in _CHECKS_OF_METHOD.items() if hasattr(estimator, method)]

@@ -1,5 +1,9 @@
 """Every adapter gives feature maps, with the right weights, or says why not."""
 
+import copy
+import hashlib
+import pickle
+
 import numpy as np
 import pytest
 import timm
@@ -8,9 +12,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from sklearn_psp._nets import BackboneRequest, load_backbone
+from sklearn_psp._nets import BackboneRequest, load_backbone, trained_weights, with_trained
 from sklearn_psp._nets._backbones import backbone_names
 from sklearn_psp._nets._torchvision import torchvision_names
+from sklearn_psp._persistence._weights import SavedWeights, TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
 
@@ -274,3 +279,67 @@ def test_torch_s_default_dtype_changes_nothing():
         torch.set_default_dtype(torch.float32)
     dtypes = {p.dtype for b in (backbone, random) for p in b.module.parameters()}
     assert dtypes == {expected} == {torch.float32}
+
+
+def trained_copy(backbone):
+    """Return a copy of a backbone's module with other weights, and with other statistics."""
+    module = copy.deepcopy(backbone.module).eval()
+    with torch.no_grad():
+        for i, tensor in enumerate([*module.parameters(), *module.buffers()]):
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.01 * (i % 5))
+    return module
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "torchvision/resnet18", "timm/resnet10t"])
+@torch.inference_mode()
+def test_trained_weights_stand_where_a_path_stands(name):
+    frozen = load_backbone(request(name))
+    before = frozen.module(picture())
+    module = trained_copy(frozen)
+    weights = trained_weights(module)
+    backbone = load_backbone(request(name, weights))
+    assert torch.equal(backbone.module(picture()), module(picture()))
+    assert not torch.equal(before, module(picture()))
+    assert backbone.sha256 == weights.sha256 == hashlib.sha256(weights.tensors.tobytes()).hexdigest()
+    assert backbone.info()["source"] == f"trained from {frozen.info()['source']}"
+    assert torch.equal(load_backbone(request(name)).module(picture()), before)
+    assert load_backbone(request(name, pickle.loads(pickle.dumps(weights)))) is backbone
+
+
+def test_trained_weights_are_known_by_what_they_are():
+    module = nn.Conv2d(3, 4, 5)
+    one, other = trained_weights(module), trained_weights(copy.deepcopy(module))
+    with torch.no_grad():
+        module.bias.add_(1)
+    third = trained_weights(module)
+    assert one == other != third
+    assert hash(one) == hash(other)
+    assert len({one, other, third}) == 2
+    assert copy.deepcopy(one) is one
+    assert repr(one) == f"<trained weights, sha256 {one.sha256[:8]}>"
+    assert one != SavedWeights(one.tensors, "training", one.sha256)
+
+
+def test_trained_weights_that_were_damaged_or_are_of_another_network_are_refused():
+    weights = trained_weights(load_backbone(request("timm/resnet10t")).module)
+    tensors = weights.tensors.copy()
+    tensors[-1] ^= 1
+    with pytest.raises(WeightsError, match="the weights of 'training' in the file are damaged"):
+        load_backbone(request("timm/resnet10t", TrainedWeights(tensors, weights.sha256)))
+    with pytest.raises(WeightsError, match="the weights that were trained do not fit backbone='resnet18'"):
+        load_backbone(request("torchvision/resnet18", weights))
+
+
+@torch.inference_mode()
+def test_a_module_of_one_s_own_gets_trained_weights_on_a_copy():
+    own = Own()
+    state = {name: tensor.clone() for name, tensor in own.state_dict().items()}
+    module = trained_copy(load_backbone(request(own, "default")))
+    copied = with_trained(own, module)
+    assert type(copied) is Own
+    assert copied is not own
+    assert all(torch.equal(tensor, state[name]) for name, tensor in own.state_dict().items())
+    backbone = load_backbone(request(copied, "default"))
+    assert torch.equal(backbone.module(picture()), module(picture()))
+    assert not torch.equal(backbone.module(picture()), load_backbone(request(own, "default")).module(picture()))

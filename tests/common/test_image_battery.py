@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 from sklearn.base import clone
 
-from common.instances import PICTURE_INSTANCES
+from common.classifiers import BROKEN_CLASSIFIERS, ColourClassifier
+from common.instances import CLASSIFIER_PICTURE_INSTANCES, PICTURE_INSTANCES
 from common.transformers import BROKEN, CentresEachBatch, ColourGrid, RepeatsNames, WorksUnfitted
 from sklearn_psp.utils import estimator_checks
 from sklearn_psp.utils.estimator_checks import check_image_estimator, parametrize_with_image_checks
@@ -15,9 +16,13 @@ from sklearn_psp.utils.estimator_checks import check_image_estimator, parametriz
 SINGLE_CHECKS = {name for name in estimator_checks.__all__ if name.startswith("check_image_")} - {
     "check_image_estimator"
 }
+CLASSIFIER_CHECKS = {name for name in SINGLE_CHECKS if "classifier" in name} | {"check_image_zero_weight_is_left_out"}
+TRANSFORMER_CHECKS = SINGLE_CHECKS - CLASSIFIER_CHECKS
+ALL_BROKEN = BROKEN + BROKEN_CLASSIFIERS
+_CLASSIFIERS = [*CLASSIFIER_PICTURE_INSTANCES.values(), ColourClassifier()]
 
 
-@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid()])
+@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid(), *_CLASSIFIERS])
 def test_image_battery(estimator, check):
     check(estimator)
 
@@ -26,15 +31,24 @@ def test_image_battery(estimator, check):
 def test_every_public_check_is_in_the_battery(estimator):
     mark = parametrize_with_image_checks([estimator])
     checks = [check.func.__name__ for _, check in mark.args[1]]
-    assert sorted(checks) == sorted(SINGLE_CHECKS)
+    assert sorted(checks) == sorted(TRANSFORMER_CHECKS)
     assert len(checks) == 20
 
 
+@pytest.mark.parametrize("estimator", _CLASSIFIERS[-2:], ids=["network", "colours"])
+def test_every_check_of_classifiers_is_in_their_battery(estimator):
+    checks = [check.func.__name__ for _, check in parametrize_with_image_checks([estimator]).args[1]]
+    assert sorted(checks) == sorted(CLASSIFIER_CHECKS | {"check_image_fit_keeps_params"})
+    assert len(checks) == 6
+
+
 def test_every_check_has_an_estimator_that_breaks_it():
-    assert {check for check, _, _ in BROKEN} == SINGLE_CHECKS
+    assert {check for check, _, _ in ALL_BROKEN} == SINGLE_CHECKS
 
 
-@pytest.mark.parametrize(("check", "broken", "promise"), BROKEN, ids=[f"{c}-{b.__name__}" for c, b, _ in BROKEN])
+@pytest.mark.parametrize(
+    ("check", "broken", "promise"), ALL_BROKEN, ids=[f"{c}-{b.__name__}" for c, b, _ in ALL_BROKEN]
+)
 def test_check_fails_for_a_broken_estimator(check, broken, promise):
     with pytest.raises(AssertionError, match=promise):
         getattr(estimator_checks, check)(broken.__name__, broken())
@@ -57,7 +71,7 @@ def test_checks_of_a_parameter_are_for_those_that_have_it():
     mark = parametrize_with_image_checks([NoBatches()])
     checks = {check.func.__name__ for _, check in mark.args[1]}
     left_out = {"check_image_batch_size_invariance", "check_image_bad_item_becomes_nan"}
-    assert checks == SINGLE_CHECKS - left_out
+    assert checks == TRANSFORMER_CHECKS - left_out
 
 
 def test_classes_are_refused():

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from common.colours import colours, quick
 from common.networks import FAST
 from sklearn.base import clone
 
@@ -256,3 +257,20 @@ def test_another_backend_is_refused_with_the_remedy(tf):
     )
     assert "a Keras model on the backend 'tensorflow', and needs the backend 'torch'" in done.stdout
     assert "KERAS_BACKEND=torch" in done.stdout
+
+
+def test_classifier_trains_a_copy_of_the_model(model, tmp_path):
+    before = [weights.copy() for weights in model.get_weights()]
+    X, y = colours(24)
+    classifier = quick("all", backbone=model, epochs=8).fit(X, y, validation_data=(X, y))
+    assert classifier.score(X, y) == 1.0
+    assert classifier.history_["val_accuracy"].max() == 1.0
+    for weights, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    trained = classifier.featurizer_.backbone
+    assert any(not np.array_equal(a, b) for a, b in zip(trained.get_weights(), before, strict=True))
+    expected = classifier.predict_proba(X)
+    np.testing.assert_allclose(pickle.loads(pickle.dumps(classifier)).predict_proba(X), expected, atol=1e-6)
+    assert quick("all", backbone=model, epochs=8).fit(X, y, validation_data=(X, y)).history_.equals(classifier.history_)
+    with pytest.raises(BackboneError, match=r"train='last_stage' needs to see the layers .*layer.trainable = False"):
+        quick("last_stage", backbone=model).fit(X, y)

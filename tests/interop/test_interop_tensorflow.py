@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from common.colours import colours, quick
 from common.networks import FAST, TinyNet
 from PIL import Image
 
@@ -145,3 +146,14 @@ def test_pydataset_of_keras_is_an_iterable_of_batches(keras):
     read = [batch.images for batch in read_batches(X, batch_size=4, image_size=SIZE)]
     np.testing.assert_array_equal(np.concatenate(read), PIXELS)
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in labelled_batches(X)]), LABELS)
+
+
+@pytest.mark.parametrize("train", ["head", "all"])
+def test_classifier_is_trained_on_a_data_set(tf, train):
+    X, y = colours(24)
+    names = slices(tf, X, y).shuffle(24, seed=0).batch(8)
+    held_out = slices(tf, *colours(12, seed=1)).batch(5)
+    model = quick(train, epochs=8).fit(names, validation_data=held_out)
+    assert model.classes_.tolist() == ["blue", "green", "red"]
+    assert model.history_["val_accuracy"].iloc[model.best_epoch_ - 1] == model.score(*colours(12, seed=1)) == 1.0
+    np.testing.assert_allclose(model.predict_proba(slices(tf, X).batch(7)), model.predict_proba(X), atol=1e-5)

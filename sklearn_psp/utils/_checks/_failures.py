@@ -10,9 +10,9 @@ from sklearn_psp.exceptions import ImageReadWarning
 from sklearn_psp.utils._checks._compare import assert_refused, assert_rows_close, fresh
 from sklearn_psp.utils._checks._pictures import tiny_pictures
 
-__all__ = ["check_image_bad_item_becomes_nan", "check_image_bad_item_raises"]
+__all__ = ["WHERE", "check_image_bad_item_becomes_nan", "check_image_bad_item_raises", "with_bad_file"]
 
-_WHERE = 2
+WHERE = 2
 
 
 def check_image_bad_item_raises(name, estimator):
@@ -27,16 +27,14 @@ def check_image_bad_item_raises(name, estimator):
     """
     with tiny_pictures() as pictures:
         estimator = fresh(estimator, on_error="raise")
-        bad = _with_bad_file(pictures)
-        assert_refused(
-            lambda: estimator.fit_transform(bad), f"{name}.fit_transform of a bad file", any_of=[bad[_WHERE]]
-        )
+        bad = with_bad_file(pictures)
+        assert_refused(lambda: estimator.fit_transform(bad), f"{name}.fit_transform of a bad file", any_of=[bad[WHERE]])
         estimator.fit(pictures.paths)
-        assert_refused(lambda: estimator.transform(bad), f"{name}.transform of a bad file", any_of=[bad[_WHERE]])
+        assert_refused(lambda: estimator.transform(bad), f"{name}.transform of a bad file", any_of=[bad[WHERE]])
         content = [*pictures.encoded]
-        content[_WHERE] = content[_WHERE][:40]
+        content[WHERE] = content[WHERE][:40]
         what = f"{name}.transform of bytes cut short"
-        assert_refused(lambda: estimator.transform(content), what, any_of=[f"X[{_WHERE}]"])
+        assert_refused(lambda: estimator.transform(content), what, any_of=[f"X[{WHERE}]"])
 
 
 def check_image_bad_item_becomes_nan(name, estimator):
@@ -54,10 +52,10 @@ def check_image_bad_item_becomes_nan(name, estimator):
         with warnings.catch_warnings():
             warnings.simplefilter("error", ImageReadWarning)
             expected = np.array(estimator.transform(pictures.paths))
-        expected[_WHERE] = np.nan
+        expected[WHERE] = np.nan
         missing = [*pictures.paths]
-        missing[_WHERE] = str(pictures.folder / "not_there.png")
-        for kind, X in {"a bad file": _with_bad_file(pictures), "a missing file": missing}.items():
+        missing[WHERE] = str(pictures.folder / "not_there.png")
+        for kind, X in {"a bad file": with_bad_file(pictures), "a missing file": missing}.items():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 rows = estimator.transform(X)
@@ -71,14 +69,15 @@ def check_image_bad_item_becomes_nan(name, estimator):
                 f"{name}: the ImageReadWarning's errors must have the columns index, source, reason, got {columns}"
             )
             named = list(zip(errors["index"], errors["source"], strict=True))
-            assert named == [(_WHERE, X[_WHERE])], (
-                f"{name}: the ImageReadWarning's errors must name X[{_WHERE}] ({X[_WHERE]!r}) alone, they name {named}"
+            assert named == [(WHERE, X[WHERE])], (
+                f"{name}: the ImageReadWarning's errors must name X[{WHERE}] ({X[WHERE]!r}) alone, they name {named}"
             )
 
 
-def _with_bad_file(pictures):
+def with_bad_file(pictures):
+    """Return the paths, with that of a broken file at `WHERE`."""
     bad = pictures.folder / "bad.png"
-    bad.write_bytes(pictures.encoded[_WHERE][:40])  # the header alone
+    bad.write_bytes(pictures.encoded[WHERE][:40])  # the header alone
     paths = [*pictures.paths]
-    paths[_WHERE] = str(bad)
+    paths[WHERE] = str(bad)
     return paths

@@ -20,6 +20,7 @@ __all__ = [
     "check_image_input_unchanged",
     "check_image_missing_files",
     "check_image_single_picture",
+    "kinds_of",
 ]
 
 
@@ -37,7 +38,7 @@ def check_image_input_kinds(name, estimator):
         estimator = fresh(estimator).fit(pictures.paths)
         expected = estimator.transform(pictures.paths)
         assert np.ndim(expected) == 2, f"{name}.transform must return a 2-D array, got {np.ndim(expected)}-D"
-        for kind, X in _kinds(pictures).items():
+        for kind, X in kinds_of(pictures).items():
             message = f"{name}: the same pictures as {kind} and as a list of paths must give the same rows"
             try:
                 rows = estimator.transform(X)
@@ -46,7 +47,8 @@ def check_image_input_kinds(name, estimator):
             assert_rows_close(rows, expected, rtol=1e-5, message=message)
 
 
-def _kinds(pictures):
+def kinds_of(pictures):
+    """Return the same pictures in every form, by its name."""
     memmap = np.memmap(pictures.folder / "pictures.raw", np.uint8, "w+", shape=pictures.array.shape)
     memmap[:] = pictures.array
     # By name, at the last moment: a module that only holds checks should not load torch.

@@ -52,12 +52,13 @@ def check_image_fit_keeps_params(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer or classifier of pictures; it is cloned.
     """
     with tiny_pictures() as pictures:
         estimator = fresh(estimator)
         before = _hashes(estimator.get_params())
-        assert estimator.fit(pictures.paths) is estimator, f"{name}.fit must return the estimator itself"
+        y = [0, 1] * (len(pictures.paths) // 2)
+        assert estimator.fit(pictures.paths, y) is estimator, f"{name}.fit must return the estimator itself"
         changed = _changed(before, _hashes(estimator.get_params()))
         assert not changed, f"{name}.fit must leave the parameters as they were, it changed {changed}"
 
