@@ -49,5 +49,5 @@ def save(name: str, payload: dict) -> None:
     packages = ("torch", "torchvision", "timm", "scikit-learn", "numpy")
     RESULTS.mkdir(exist_ok=True)
     machine = {"machine": platform.machine(), "python": platform.python_version()}
-    payload = {"versions": {p: version(p) for p in packages} | machine, **payload}
+    payload = payload | {"versions": {p: version(p) for p in packages} | machine}
     (RESULTS / f"{name}.json").write_text(json.dumps(payload, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Classification: heads on parts and networks trained, beside scikit-learn's classifiers on the same features.
 
-    python benchmarks/learning.py [--sets flowers12 grocery ...] [--device auto] [--skip-training]
+    python benchmarks/learning.py [--parts accuracy images_per_second searched] [--device auto]
 
 flowers12 with its own training and test pictures, corel1k with its database and queries, grocery in stratified halves.
 Heads are trained with five seeds, the last stage with three on grocery and one elsewhere; on grocery a seed also
@@ -14,12 +14,13 @@ training all layers, beside a bare loop.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 
 import numpy as np
 import torch
-from _report import interleave, save, table
+from _report import RESULTS, interleave, save, table
 from _sets import load_sets
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import train_test_split
@@ -184,26 +185,31 @@ def _one_epoch(model, X, y):
     from sklearn_psp._classifier._featurizers import frozen_featurizer
     from sklearn_psp._classifier._labelled import labelled
 
-    training = model._training
-    batches = training_batches(model, frozen_featurizer(model), labelled(X, y), None)
+    _, training = model._training
+    batches = training_batches(model, frozen_featurizer(model, fresh=False), labelled(X, y), None)
     training.restart(1)
     training.run(batches, epochs=training.epochs)
 
 
 def main():
-    """Run all of it."""
+    """Run all of it, or some parts; each is kept as soon as it is done."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--parts", nargs="+", default=["accuracy", "images_per_second", "searched"])
     parser.add_argument("--sets", nargs="+", default=["flowers12", "corel1k", "grocery"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--skip-training", action="store_true", help="of the network: heads alone")
     options = parser.parse_args()
     sets = load_sets()
     chosen = {name: sets[name] for name in options.sets}
-    results = {"accuracy": accuracies(chosen, options.device, train=not options.skip_training)}
-    if not options.skip_training:
-        results["images_per_second"] = steps(options.device)
-        results["searched"] = searched(*sets["grocery"], options.device)
-    save("learning", results)
+    parts = {
+        "accuracy": lambda: accuracies(chosen, options.device, train=not options.skip_training),
+        "images_per_second": lambda: steps(options.device),
+        "searched": lambda: searched(*sets["grocery"], options.device),
+    }
+    for part in options.parts:
+        kept = RESULTS / "learning.json"
+        before = json.loads(kept.read_text()) if kept.exists() else {}
+        save("learning", {**before, part: parts[part]()})
 
 
 if __name__ == "__main__":
