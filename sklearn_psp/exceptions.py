@@ -14,6 +14,7 @@ __all__ = [
     "CacheSizeWarning",
     "CheckpointError",
     "DeviceError",
+    "FewPairsWarning",
     "ImageInputError",
     "ImageReadError",
     "ImageReadWarning",
@@ -62,6 +63,10 @@ class ImageReadError(PSPError, ValueError):
 
 class MissingImageError(ImageReadError, FileNotFoundError):
     """Files that do not exist, all named at once before any picture is decoded."""
+
+
+class FaceError(ImageReadError):
+    """A picture has no face, or several where one was asked for."""
 
 
 class BackboneError(PSPError, ValueError):
@@ -134,6 +139,10 @@ class ImageReadWarning(PSPWarning):
         return type(self), (self.args[0], self.errors)
 
 
+class FaceWarning(ImageReadWarning):
+    """Some pictures gave no face: they have none, or several where one was asked for, or could not be read."""
+
+
 class BatchSizeWarning(PSPWarning):
     """The batch did not fit into the device's memory and was made smaller."""
 
@@ -152,3 +161,7 @@ class RecallWarning(PSPWarning):
 
 class IndexVersionWarning(PSPWarning):
     """A graph was made by another version of its library, and is built anew."""
+
+
+class FewPairsWarning(PSPWarning):
+    """There are too few comparisons for the rate of errors that was asked for."""

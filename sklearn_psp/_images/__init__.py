@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sklearn_psp._images._containers import as_pictures, is_labelled_stream, labelled_batches
 from sklearn_psp._images._pictures import Pictures, PictureStream, SomePictures
-from sklearn_psp._images._read import read_batches, read_picture
+from sklearn_psp._images._read import raise_missing, read_batches, read_picture
 from sklearn_psp._images._resize import resize_picture
 from sklearn_psp._images._types import PictureBatch, ReadFailure, failures_frame
 
@@ -18,6 +18,7 @@ __all__ = [
     "failures_frame",
     "is_labelled_stream",
     "labelled_batches",
+    "raise_missing",
     "read_batches",
     "read_picture",
     "resize_picture",

@@ -21,7 +21,7 @@ from sklearn_psp._images._sources import describe_source, quote_source, rgb_from
 from sklearn_psp._images._types import PictureBatch, PictureRefusedError, ReadFailure, failures_frame
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 
-__all__ = ["read_batches", "read_picture"]
+__all__ = ["raise_missing", "read_batches", "read_picture"]
 
 _REMEDY = 'remove it from X or pass on_error="nan"'
 _N_NAMED = 10
@@ -109,7 +109,7 @@ def read_batches(
     n_threads = resolve_n_threads(n_jobs)
     pictures = as_pictures(X, image_shape=image_shape)
     if on_error == "raise":
-        _raise_missing(pictures)
+        raise_missing(pictures)
     ready = pictures.ready(image_size)
     if ready is not None:
         return _hand_out(ready, pictures.n_pictures, batch_size)
@@ -179,7 +179,8 @@ class _Read(NamedTuple):
     skipped: bool = False
 
 
-def _raise_missing(pictures: Pictures) -> None:
+def raise_missing(pictures: Pictures) -> None:
+    """Refuse paths that name no file, all of them at once, as `MissingImageError`."""
     missing = [
         ReadFailure(pictures.row(i), pictures.describe(i), "there is no such file") for i in pictures.missing_files()
     ]

@@ -238,7 +238,7 @@ class PartWeightsDisplay:
         (224, 224, 3)
         """
         featurizer = _featurizer_of(estimator)
-        image_size = check_image_size(featurizer.image_size)
+        image_size = featurizer.image_size_
         if image is not None:
             image = resize_picture(read_picture(image), image_size, featurizer.resize)
         display = cls(featurizer.parts_, featurizer.part_weights_, image, image_size)

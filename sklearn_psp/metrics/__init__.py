@@ -1,5 +1,7 @@
-"""Scores of rankings, and scorers that make them usable in `GridSearchCV` and `cross_val_score`."""
+"""Scores of rankings with scorers for `GridSearchCV` and `cross_val_score`, and error rates of face matching."""
 
+from sklearn_psp.metrics._identification import fpir_fnir, identification_error_rates, threshold_at_fpir
+from sklearn_psp.metrics._lfw import lfw_accuracy, read_lfw_pairs
 from sklearn_psp.metrics._relevance import relevance_from_labels
 from sklearn_psp.metrics._retrieval import (
     average_precision,
@@ -18,10 +20,24 @@ from sklearn_psp.metrics._scorers import (
     recall_at_5_scorer,
     recall_at_10_scorer,
 )
+from sklearn_psp.metrics._verification import (
+    equal_error_rate,
+    error_rates,
+    far_frr,
+    rate_interval,
+    tar_at_far,
+    threshold_at,
+)
 
 __all__ = [
     "average_precision",
     "cmc_curve",
+    "equal_error_rate",
+    "error_rates",
+    "far_frr",
+    "fpir_fnir",
+    "identification_error_rates",
+    "lfw_accuracy",
     "make_retrieval_scorer",
     "mean_average_precision",
     "mean_average_precision_scorer",
@@ -29,9 +45,14 @@ __all__ = [
     "mean_reciprocal_rank_scorer",
     "ndcg_at_k",
     "precision_at_k",
+    "rate_interval",
+    "read_lfw_pairs",
     "recall_at_1_scorer",
     "recall_at_5_scorer",
     "recall_at_10_scorer",
     "recall_at_k",
     "relevance_from_labels",
+    "tar_at_far",
+    "threshold_at",
+    "threshold_at_fpir",
 ]

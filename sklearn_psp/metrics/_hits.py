@@ -122,15 +122,13 @@ def query_weights(counted, sample_weight):
     return weights
 
 
-def check_sample_weight(sample_weight, n_queries):
+def check_sample_weight(sample_weight, n, of="queries"):
     """Make weights an array of float64, or keep None."""
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n_queries,):
-        raise ValueError(
-            f"sample_weight must have the shape (n_queries,) = ({n_queries},); got the shape {weights.shape}"
-        )
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight must have the shape (n_{of},) = ({n},); got the shape {weights.shape}")
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))

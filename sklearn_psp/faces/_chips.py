@@ -1,0 +1,142 @@
+"""The geometry of a face chip: where the points of a face go, and the warp that brings them there."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["alignment", "exchanged", "similarity", "warp"]
+
+# Left eye, right eye, nose, left and right corner of the mouth as shares of a chip without padding. Eyes: the middles
+# of the corners that dlib aligns its five points to. Nose and mouth: points 30, 48 and 54 of the mean face beside them,
+# in dlib's `get_face_chip_details` (dlib/image_transforms/interpolation.h, Boost licence).
+_MEAN_FACE = np.array(
+    [
+        [0.22733006172505, 0.2213958465045],
+        [0.7528139680048, 0.22123279628455],
+        [0.490127, 0.515625],
+        [0.254149, 0.780233],
+        [0.726104, 0.780233],
+    ]
+)
+# dlib's five points are four corners of eyes and the nose.
+_WEIGHTS = np.array([2.0, 2.0, 1.0, 0.0, 0.0])
+_LEFT_FOR_RIGHT = [1, 0, 2, 4, 3]
+
+
+def alignment(points: np.ndarray, size: int, padding: float) -> tuple[complex, complex]:
+    """Return where the pixels of a chip lie in the picture.
+
+    The mouth has no say, because it moves with the expression and because dlib aligns eyes and nose alone; on a smiling
+    face it takes the chip 9 pixels of 150 from dlib's, and without it that is 3 (`tests/faces/test_faces_chips.py`).
+
+    Parameters
+    ----------
+    points : ndarray of shape (5, 2)
+        x and y in pixels of the picture: left eye, right eye, nose, left and right corner of the mouth.
+    size : int
+        Side of the chip in pixels.
+    padding : float
+        Margin on each side, as a share of the face.
+
+    Returns
+    -------
+    a, b : complex
+        Pixel z of the chip is pixel a z + b of the picture.
+    """
+    a, b, _ = similarity((padding + _MEAN_FACE) / (2 * padding + 1) * size, points, _WEIGHTS)
+    # dlib takes the middle of the square of points for that of the pixels, which is half a pixel away, and loses a
+    # pixel of the picture on the way between them (`chip_details`, `centered_drect`, `get_mapping_to_chip`).
+    if size == 1:
+        return a, b
+    middle = a * (0.5 + 0.5j) * size + b
+    a *= (size - 1 / abs(a)) / (size - 1)
+    return a, middle - a * (0.5 + 0.5j) * (size - 1)
+
+
+def similarity(start: np.ndarray, end: np.ndarray, weights: np.ndarray | None = None) -> tuple[complex, complex, float]:
+    r"""Turn, scale and shift points onto others with the least weighted sum of squares.
+
+    With points as complex numbers :math:`z_i` and :math:`w_i`, and :math:`u_i` for their weights, it is
+    :math:`z \mapsto a z + b`, where :math:`a = \sum u_i \overline{(z_i - \bar z)} (w_i - \bar w) / \sum u_i |z_i -
+    \bar z|^2` and :math:`b = \bar w - a \bar z`: Umeyama, "Least-squares estimation of transformation parameters
+    between two point patterns", PAMI 1991, in the plane and without mirroring.
+
+    Parameters
+    ----------
+    start, end : ndarray of shape (n_points, 2)
+        x and y; those of `start` are not all the same.
+    weights : ndarray of shape (n_points,) or None, default=None
+        None: all alike.
+
+    Returns
+    -------
+    a, b : complex
+        The transform.
+    residual : float
+        The weighted sum of squares that is left.
+    """
+    z, w = (np.asarray(points, dtype=np.float64) @ (1, 1j) for points in (start, end))
+    z_mean, w_mean = np.average(z, weights=weights), np.average(w, weights=weights)
+    share = np.ones(len(z)) if weights is None else weights
+    a = np.vdot(z - z_mean, share * (w - w_mean)) / (share @ np.abs(z - z_mean) ** 2)
+    residual = share @ np.abs(w - w_mean - a * (z - z_mean)) ** 2
+    return complex(a), complex(w_mean - a * z_mean), float(residual)
+
+
+def exchanged(points: np.ndarray) -> bool:
+    """Tell whether five points fit a face much better with left and right exchanged.
+
+    Parameters
+    ----------
+    points : ndarray of shape (5, 2)
+        In the order of `alignment`.
+
+    Returns
+    -------
+    bool
+        Never for a profile, whose eyes may stand in any order but close to each other.
+    """
+    as_given, the_other_way = (similarity(_MEAN_FACE, p)[2] for p in (points, points[_LEFT_FOR_RIGHT]))
+    return the_other_way < as_given / 2
+
+
+def warp(picture: np.ndarray, a: complex, b: complex, size: int) -> np.ndarray:
+    """Cut a chip out of a picture, bilinear, after shrinking where the chip is the smaller; black outside.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (h, w, 3), uint8
+        RGB.
+    a, b : complex
+        Pixel z of the chip is pixel a z + b of the picture, both counted at their centres.
+    size : int
+        Side of the chip in pixels.
+
+    Returns
+    -------
+    ndarray of shape (size, size, 3), uint8
+        The chip.
+    """
+    height, width = picture.shape[:2]
+    # From here on coordinates are Pillow's, counted at corners of pixels.
+    b = b + (1 - a) * (0.5 + 0.5j)
+    corners = a * size * np.array([0, 1, 1j, 1 + 1j]) + b
+    margin = abs(a) + 2
+    left, top = (max(0, int(np.floor(side.min() - margin))) for side in (corners.real, corners.imag))
+    right = min(width, int(np.ceil(corners.real.max() + margin)))
+    bottom = min(height, int(np.ceil(corners.imag.max() + margin)))
+    if left >= right or top >= bottom:
+        return np.zeros((size, size, 3), dtype=np.uint8)
+    part = Image.fromarray(np.ascontiguousarray(picture[top:bottom, left:right]))
+    by_x = by_y = 1.0
+    if abs(a) > 1:
+        shrunk = [max(1, round(length / abs(a))) for length in part.size]
+        by_x, by_y = (length / new for length, new in zip(part.size, shrunk, strict=True))
+        part = part.resize(shrunk, Image.Resampling.BILINEAR)  # antialiased, other than transform
+    matrix = (
+        *(a.real / by_x, -a.imag / by_x, (b.real - left) / by_x),
+        *(a.imag / by_y, a.real / by_y, (b.imag - top) / by_y),
+    )
+    chip = part.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return np.array(chip)

@@ -1,0 +1,256 @@
+"""Scores of pairs, checked and counted: what every rate of false decisions is made of."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklearn_psp.exceptions import FewPairsWarning
+from sklearn_psp.metrics._hits import check_sample_weight
+
+__all__ = [
+    "Counts",
+    "as_flags",
+    "as_scores",
+    "check_pairs",
+    "check_thresholds",
+    "count_errors",
+    "shares",
+    "threshold_before",
+    "warn_if_few",
+]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """False decisions at every threshold that makes a difference, from accepting all to accepting nothing."""
+
+    distinct: np.ndarray  # (n_distinct,), the scores that occur, rising
+    n_accepted: np.ndarray  # (n_distinct + 1,), impostors at or above each; the last is 0: a threshold above all
+    n_rejected: np.ndarray  # (n_distinct + 1,), genuine ones below each
+
+    @property
+    def n_impostor(self):
+        """Impostor pairs, or their weight."""
+        return self.n_accepted[0]
+
+    @property
+    def n_genuine(self):
+        """Genuine pairs, or their weight."""
+        return self.n_rejected[-1]
+
+    @property
+    def far(self):
+        """False acceptance rates, falling from 1 to 0."""
+        return self.n_accepted / self.n_impostor
+
+    @property
+    def frr(self):
+        """False rejection rates, rising from 0 to 1."""
+        return self.n_rejected / self.n_genuine
+
+
+def check_pairs(y_true, scores, sample_weight=None):
+    """Check the arrays every rate of pairs takes.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        Whether a pair is genuine.
+    scores : array-like of shape (n_pairs,)
+        How alike the two of a pair are.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Weights of the pairs.
+
+    Returns
+    -------
+    same : ndarray of shape (n_pairs,), bool
+        Whether a pair is genuine.
+    scores : ndarray of shape (n_pairs,), floating
+        The scores in their own precision.
+    sample_weight : ndarray of shape (n_pairs,), float64, or None
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If they are empty, of different lengths, not numbers or not finite, or one kind of pairs is missing.
+    """
+    same, scores = as_flags(y_true, "y_true", "1 for a pair of the same person"), as_scores(scores, "scores")
+    if len(same) != len(scores):
+        raise ValueError(f"scores must hold one number for each of the {len(same)} pairs of y_true; got {len(scores)}")
+    weights = check_sample_weight(sample_weight, len(same), of="pairs")
+    for kind, here, rate in (("genuine (1)", same, "FRR"), ("impostor (0)", ~same, "FAR")):
+        if not here.any():
+            raise ValueError(f"y_true holds no {kind} pairs, so {rate} is undefined; pass pairs of both kinds")
+        if weights is not None and not weights[here].any():
+            raise ValueError(f"sample_weight is 0 for all {kind} pairs, so {rate} is undefined")
+    return same, scores, weights
+
+
+def as_flags(values, name, meaning):
+    """Make True or False of bool, 0 and 1."""
+    flags = np.asarray(values)
+    rule = f"{name} must be bool, or 0 and 1 ({meaning})"
+    if flags.ndim != 1:
+        raise ValueError(f"{name} must have one dimension; got the shape {flags.shape}")
+    if not len(flags):
+        raise ValueError(f"{name} is empty: a rate of nothing is undefined")
+    if flags.dtype.kind == "O":  # pandas' own booleans, or a list with None
+        try:
+            flags = flags.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{rule}; it also holds something else: {error}") from None
+    if flags.dtype.kind not in "biuf":
+        raise ValueError(f"{rule}; got the dtype {flags.dtype}; compare labels first, as in name_a == name_b")
+    if flags.dtype != bool:
+        wrong = ~((flags == 0) | (flags == 1))
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise ValueError(f"{rule}; {name}[{place}] is {flags[place]}")
+    return flags.astype(bool)
+
+
+def as_scores(values, name, required=None):
+    """Make an array of finite numbers, in their own precision where they have one.
+
+    A threshold taken from float32 scores is then a float32 number, and stays exact when it is compared with others.
+    """
+    scores = np.asarray(values)
+    if scores.ndim != 1:
+        raise ValueError(f"{name} must have one dimension; got the shape {scores.shape}")
+    if not len(scores):
+        raise ValueError(f"{name} is empty: a rate of nothing is undefined")
+    if scores.dtype.kind != "f":
+        try:
+            scores = scores.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be numbers: {error}") from None
+    wrong = ~np.isfinite(scores)
+    if required is not None:
+        wrong &= required
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} must be finite; {name}[{place}] is {scores[place]}, and {np.count_nonzero(wrong):,} of "
+            f"{len(scores):,} are not; leave out what could not be compared, and report how often that happens"
+        )
+    return scores
+
+
+def check_thresholds(threshold):
+    """Make thresholds an array of float64 without NaN; infinity is allowed."""
+    threshold = np.asarray(threshold, dtype=np.float64)
+    if np.isnan(threshold).any():
+        raise ValueError("threshold must be a number or an array of numbers; got NaN")
+    return threshold
+
+
+def count_errors(same, scores, weights=None):
+    """Count false decisions at all thresholds.
+
+    Parameters
+    ----------
+    same : ndarray of shape (n_pairs,), bool
+        Whether a pair is genuine.
+    scores : ndarray of shape (n_pairs,)
+        The scores.
+    weights : ndarray of shape (n_pairs,) or None, default=None
+        Weights of the pairs; None counts each once, in integers.
+
+    Returns
+    -------
+    Counts
+        What is falsely accepted and rejected.
+    """
+    distinct, place = np.unique(scores, return_inverse=True)
+    genuine, impostor = (
+        np.bincount(place[here], weights=None if weights is None else weights[here], minlength=len(distinct))
+        for here in (same, ~same)
+    )
+    return Counts(
+        distinct=distinct,
+        n_accepted=np.concatenate([np.cumsum(impostor[::-1])[::-1], [0]]),
+        n_rejected=np.concatenate([[0], np.cumsum(genuine)]),
+    )
+
+
+def shares(scores, thresholds, weights=None):
+    """Shares of scores that each threshold accepts and rejects.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_scores,)
+        The scores, at least one.
+    thresholds : ndarray, float64
+        Thresholds, in any shape.
+    weights : ndarray of shape (n_scores,) or None, default=None
+        Weights of the scores.
+
+    Returns
+    -------
+    accepted, rejected : ndarray of the shape of `thresholds`, float64
+        The shares in [0, 1], at or above and below the thresholds.
+    """
+    order = np.argsort(scores)
+    below = np.arange(len(scores) + 1) if weights is None else np.concatenate([[0.0], np.cumsum(weights[order])])
+    place = np.searchsorted(scores[order].astype(np.float64), thresholds, side="left")
+    # Each from its own count: 1 - accepted would be a rounded number where the other is exact.
+    return (below[-1] - below[place]) / below[-1], below[place] / below[-1]
+
+
+def threshold_before(distinct, place):
+    """Give a threshold that accepts the scores from a place on.
+
+    All numbers between two neighbouring scores decide the same pairs alike; their middle leaves both sides the same
+    room for pairs that were not seen.
+
+    Parameters
+    ----------
+    distinct : ndarray of shape (n_distinct,), floating
+        Scores, rising, each once.
+    place : int from 0 to n_distinct
+        The first score to be accepted. n_distinct accepts none: the next number above the highest.
+
+    Returns
+    -------
+    float
+        The threshold, a number of the precision of the scores.
+    """
+    if place == 0:
+        return float(distinct[0])
+    if place == len(distinct):
+        return float(np.nextafter(distinct[-1], distinct.dtype.type(np.inf)))
+    low, high = distinct[place - 1], distinct[place]
+    middle = low / 2 + high / 2
+    # Between neighbouring numbers there is none: the middle would be rounded, maybe to the one to be rejected.
+    return float(middle if low < middle else high)
+
+
+def warn_if_few(n, rate, name, what, stacklevel):
+    """Warn if a rate is below what n comparisons can show.
+
+    Parameters
+    ----------
+    n : int
+        Number of comparisons.
+    rate : float in (0, 1]
+        The rate that was asked for.
+    name, what : str
+        What the rate is called, and what is counted.
+    stacklevel : int
+        As for `warnings.warn`, counted from the caller.
+    """
+    if 1 / n <= rate:
+        return
+    at_least, to_show = (math.ceil(errors / rate * (1 - 1e-12)) for errors in (1, 3))
+    warnings.warn(
+        f"{name}={rate:g} cannot be measured with {n:,} {what}: a single one that is accepted is already {1 / n:.2g}, "
+        f"so the threshold is set where none is. {at_least:,} are needed for the rate to allow one, and {to_show:,} of "
+        "which none is accepted to say with a confidence of 95% that the rate is not higher (the rule of three)",
+        FewPairsWarning,
+        stacklevel=stacklevel + 1,
+    )

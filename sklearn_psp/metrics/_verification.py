@@ -1,0 +1,375 @@
+"""Error rates of verification (1:1): are the two of a pair the same person?"""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from scipy.special import betaincinv
+
+from sklearn_psp.metrics._pairs import (
+    check_pairs,
+    check_thresholds,
+    count_errors,
+    shares,
+    threshold_before,
+    warn_if_few,
+)
+from sklearn_psp.utils._compat import Interval, validate_params
+
+__all__ = ["equal_error_rate", "error_rates", "far_frr", "rate_interval", "tar_at_far", "threshold_at"]
+
+_RATE = Interval(Real, 0, 1, closed="right")
+
+
+def error_rates(y_true, scores, *, sample_weight=None):
+    r"""False acceptance and false rejection rates at every threshold that makes a difference.
+
+    A pair is accepted if its score is at or above the threshold t. With G the scores of the genuine pairs and I those
+    of the impostor pairs [1]_
+
+    .. math:: FAR(t) = \frac{|\{s \in I : s \ge t\}|}{|I|}, \qquad FRR(t) = \frac{|\{s \in G : s < t\}|}{|G|}
+
+    The rates are those of comparisons, called FMR and FNMR in the standard; a pair that could not be compared, because
+    a face was not found, is not in them.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        1 for a genuine pair (the same person), 0 for an impostor pair.
+    scores : array-like of shape (n_pairs,), float
+        How alike the two of a pair are; higher is more alike, such as a cosine similarity. For distances pass
+        `-distances`.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Weights of the pairs.
+
+    Returns
+    -------
+    far : ndarray of shape (n_thresholds,), float64
+        False acceptance rates, falling from 1 to 0.
+    frr : ndarray of shape (n_thresholds,), float64
+        False rejection rates, rising from 0 to 1.
+    thresholds : ndarray of shape (n_thresholds,), floating
+        Every score that occurs, rising, and infinity, which accepts nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one kind, the lengths differ, or a score is not a finite number.
+
+    See Also
+    --------
+    far_frr : The rates at a threshold of your own.
+    threshold_at : A threshold for a target.
+    sklearn.metrics.det_curve : The same without the thresholds at which one of the rates does not change any more.
+
+    References
+    ----------
+    .. [1] ISO/IEC 19795-1:2021, "Biometric performance testing and reporting, part 1: Principles and framework".
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import error_rates
+    >>> far, frr, thresholds = error_rates([0, 0, 1, 1], [0.1, 0.4, 0.4, 0.8])
+    >>> far
+    array([1. , 0.5, 0. , 0. ])
+    >>> frr
+    array([0. , 0. , 0.5, 1. ])
+    >>> thresholds
+    array([0.1, 0.4, 0.8, inf])
+    """
+    same, scores, weights = check_pairs(y_true, scores, sample_weight)
+    counts = count_errors(same, scores, weights)
+    thresholds = np.append(counts.distinct, counts.distinct.dtype.type(np.inf))
+    return counts.far, counts.frr, thresholds
+
+
+def far_frr(y_true, scores, threshold, *, sample_weight=None):
+    """False acceptance and false rejection rate at a threshold.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        1 for a genuine pair (the same person), 0 for an impostor pair.
+    scores : array-like of shape (n_pairs,), float
+        How alike the two of a pair are; higher is more alike. For distances pass `-distances`, and the negative
+        threshold.
+    threshold : float or array-like
+        A pair is accepted if its score is at or above it.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Weights of the pairs.
+
+    Returns
+    -------
+    far : float or ndarray of the shape of `threshold`
+        Share of the impostor pairs that are accepted.
+    frr : float or ndarray of the shape of `threshold`
+        Share of the genuine pairs that are rejected.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one kind, the lengths differ, a score is not a finite number, or a threshold is NaN.
+
+    See Also
+    --------
+    error_rates : The rates at all thresholds, and their equations.
+    rate_interval : How far the true rate may be from a measured one.
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import far_frr
+    >>> far_frr([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.4)
+    (0.5, 0.5)
+    """
+    same, scores, weights = check_pairs(y_true, scores, sample_weight)
+    threshold = check_thresholds(threshold)
+    impostor, genuine = (
+        shares(scores[here], threshold, None if weights is None else weights[here]) for here in (~same, same)
+    )
+    far, frr = impostor[0], genuine[1]
+    return (float(far), float(frr)) if threshold.ndim == 0 else (far, frr)
+
+
+def equal_error_rate(y_true, scores, *, sample_weight=None):
+    r"""Rate at which false acceptances are as frequent as false rejections.
+
+    FAR falls and FRR rises with the threshold, in steps; mostly no threshold makes them equal. Between the last
+    threshold with FAR > FRR, and the next, at :math:`(FAR_a, FRR_a)` and :math:`(FAR_b, FRR_b)`, the rates are
+    connected by straight lines, as in a drawn curve:
+
+    .. math:: EER = (1 - \tau) \, FAR_a + \tau \, FAR_b,
+        \qquad \tau = \frac{FAR_a - FRR_a}{(FAR_a - FRR_a) - (FAR_b - FRR_b)}
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        1 for a genuine pair (the same person), 0 for an impostor pair.
+    scores : array-like of shape (n_pairs,), float
+        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+    sample_weight : array-like of shape (n_pairs,), default=None
+        Weights of the pairs.
+
+    Returns
+    -------
+    eer : float
+        The rate; 0 if a threshold separates the pairs, about 0.5 for scores that say nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one kind, the lengths differ, or a score is not a finite number.
+
+    See Also
+    --------
+    threshold_at : With the target "eer", the threshold.
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import equal_error_rate
+    >>> equal_error_rate([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.5, 0.8, 0.9])
+    0.3333333333333333
+    """
+    same, scores, weights = check_pairs(y_true, scores, sample_weight)
+    counts = count_errors(same, scores, weights)
+    far, excess = counts.far, counts.far - counts.frr
+    after = int(np.argmax(excess <= 0))  # never 0: there FAR is 1 and FRR is 0
+    share = excess[after - 1] / (excess[after - 1] - excess[after])
+    return float((1 - share) * far[after - 1] + share * far[after])
+
+
+@validate_params({"far": [_RATE]}, prefer_skip_nested_validation=True)
+def tar_at_far(y_true, scores, far):
+    """Highest true acceptance rate whose false acceptance rate does not exceed a target.
+
+    TAR = 1 - FRR, the share of the genuine pairs that are accepted, is read off at the lowest threshold whose FAR is
+    at most `far`. Nothing is interpolated.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        1 for a genuine pair (the same person), 0 for an impostor pair.
+    scores : array-like of shape (n_pairs,), float
+        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+    far : float in (0, 1]
+        The false acceptance rate that is tolerated.
+
+    Returns
+    -------
+    tar : float
+        The true acceptance rate.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one kind, the lengths differ, a score is not a finite number, or `far` is out of range.
+
+    Warns
+    -----
+    FewPairsWarning
+        If there are fewer than `1 / far` impostor pairs.
+
+    See Also
+    --------
+    threshold_at : With the target `("far", far)`, the threshold.
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import tar_at_far
+    >>> tar_at_far([0, 0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.5, 0.7, 0.8, 0.9], far=0.25)
+    1.0
+    """
+    same, scores, _ = check_pairs(y_true, scores)
+    counts = count_errors(same, scores)
+    warn_if_few(int(counts.n_impostor), far, "far", "impostor pairs", stacklevel=3)
+    n_rejected = counts.n_rejected[_first_within(counts, far)]
+    return float((counts.n_genuine - n_rejected) / counts.n_genuine)
+
+
+def threshold_at(y_true, scores, target):
+    """Threshold that reaches a target on these pairs.
+
+    Rates that are measured on the pairs that the threshold was chosen on are too good; measure on others.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_pairs,), bool or 0 and 1
+        1 for a genuine pair (the same person), 0 for an impostor pair.
+    scores : array-like of shape (n_pairs,), float
+        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+    target : {"accuracy", "eer"} or tuple ("far", rate)
+        "accuracy" decides most pairs rightly; among equals it accepts the fewest. "eer" brings the false acceptance
+        and the false rejection rate as close to each other as it can be. `("far", 0.001)` accepts as many genuine
+        pairs as possible while the false acceptance rate is at most 0.001.
+
+    Returns
+    -------
+    threshold : float
+        Accept pairs whose score is at or above it. It is in the middle between two neighbouring scores where these
+        pairs leave a choice. If nothing may be accepted, it is the next number above the highest score.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair of one kind, the lengths differ, a score is not a finite number, or the target is unknown.
+
+    Warns
+    -----
+    FewPairsWarning
+        If there are fewer than `1 / rate` impostor pairs.
+
+    See Also
+    --------
+    far_frr : The rates at the threshold.
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import threshold_at
+    >>> y_true, scores = [0, 0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.5, 0.7, 0.9]
+    >>> round(threshold_at(y_true, scores, "accuracy"), 3)
+    0.65
+    >>> round(threshold_at(y_true, scores, ("far", 0.25)), 3)
+    0.4
+    """
+    kind, rate = _check_target(target)
+    same, scores, _ = check_pairs(y_true, scores)
+    counts = count_errors(same, scores)
+    if kind == "far":
+        warn_if_few(int(counts.n_impostor), rate, "far", "impostor pairs", stacklevel=2)
+        place = _first_within(counts, rate)
+    else:
+        place = {"accuracy": _most_accurate, "eer": _most_equal}[kind](counts)
+    return threshold_before(counts.distinct, place)
+
+
+@validate_params({"confidence": [Interval(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True)
+def rate_interval(n_errors, n, *, confidence=0.95):
+    r"""Confidence interval of a rate of errors, after Clopper and Pearson.
+
+    For k errors in n independent comparisons and :math:`\alpha = 1 - confidence`, with :math:`B_q(a, b)` the
+    q-quantile of the beta distribution [1]_
+
+    .. math:: \left[ B_{\alpha/2}(k, n - k + 1), \; B_{1-\alpha/2}(k + 1, n - k) \right]
+
+    and 0 below for k = 0, 1 above for k = n. It covers the true rate at least as often as it says. Pairs that share
+    people or pictures are not independent, and the interval is then too narrow: count people, not pairs, or draw
+    people with replacement.
+
+    Parameters
+    ----------
+    n_errors : int or array-like of int
+        Number of errors.
+    n : int >= 1 or array-like of int
+        Number of comparisons that could have been errors.
+    confidence : float in (0, 1), default=0.95
+        How often the interval covers the true rate, at least.
+
+    Returns
+    -------
+    low, high : float or ndarray, float64
+        The ends of the interval.
+
+    Raises
+    ------
+    ValueError
+        If the numbers are not integers, or there are more errors than comparisons.
+
+    Notes
+    -----
+    Without an error the one-sided limit at 95% is :math:`1 - 0.05^{1/n} \approx 3 / n`, the rule of three [2]_. The
+    interval here leaves 2.5% on either side, and gives :math:`1 - 0.025^{1/n} \approx 3.7 / n`.
+
+    References
+    ----------
+    .. [1] C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+       binomial", Biometrika 26(4), 1934.
+    .. [2] ISO/IEC 19795-1:2021, "Biometric performance testing and reporting, part 1: Principles and framework".
+
+    Examples
+    --------
+    >>> from sklearn_psp.metrics import rate_interval
+    >>> low, high = rate_interval(0, 300)
+    >>> low, round(high, 4)
+    (0.0, 0.0122)
+    """
+    errors, n = np.asarray(n_errors), np.asarray(n)
+    for name, numbers in (("n_errors", errors), ("n", n)):
+        if numbers.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be an integer, or an array of them; got the dtype {numbers.dtype}")
+    if not ((errors >= 0) & (n >= 1) & (errors <= n)).all():
+        raise ValueError(f"n_errors must be from 0 to n, and n at least 1; got n_errors={n_errors!r} and n={n!r}")
+    tail = (1 - confidence) / 2
+    errors, n = errors.astype(np.float64), n.astype(np.float64)
+    # The beta distribution has no parameter 0; what stands there instead is not used.
+    low = np.where(errors == 0, 0.0, betaincinv(np.maximum(errors, 1), n - errors + 1, tail))
+    high = np.where(errors == n, 1.0, betaincinv(errors + 1, np.maximum(n - errors, 1), 1 - tail))
+    return (float(low), float(high)) if low.ndim == 0 else (low, high)
+
+
+def _check_target(target):
+    if isinstance(target, str) and target in ("accuracy", "eer"):
+        return target, None
+    if isinstance(target, tuple | list) and len(target) == 2 and target[0] == "far":
+        rate = target[1]
+        if isinstance(rate, Real) and not isinstance(rate, bool) and 0 < rate <= 1:
+            return "far", float(rate)
+    raise ValueError(f'target must be "accuracy", "eer" or ("far", rate) with 0 < rate <= 1; got {target!r}')
+
+
+def _first_within(counts, far):
+    """Place of the lowest threshold whose FAR is at most the target."""
+    # Both sides are the numbers nearest to a fraction, so that 1 of 1,000 is 0.001 and not above it.
+    return int(np.argmax(counts.far <= far))
+
+
+def _most_accurate(counts):
+    """Place of the threshold with the fewest false decisions; the highest of several."""
+    wrong = counts.n_accepted + counts.n_rejected
+    return len(wrong) - 1 - int(np.argmin(wrong[::-1]))
+
+
+def _most_equal(counts):
+    """Place of the threshold where the rates differ least; of several, that with the fewest errors."""
+    # In integers: equal differences of fractions would differ by rounding.
+    accepted, rejected = counts.n_accepted * counts.n_genuine, counts.n_rejected * counts.n_impostor
+    return int(np.lexsort((accepted, accepted + rejected, np.abs(accepted - rejected)))[0])
