@@ -8,6 +8,7 @@ from importlib import import_module as _import_module
 __version__ = "0.1.0.dev0"
 
 _WHERE = {
+    "FaceAligner": "sklearn_psp.faces",
     "NearestImageRetriever": "sklearn_psp._retriever",
     "PSPNetClassifier": "sklearn_psp._classifier",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",

@@ -9,7 +9,7 @@ import dlib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import BOX, EYES_NOSE_MOUTH, MarkedFace
+from common.faces import BOX, EYES_NOSE_MOUTH, MarkedFace
 from PIL import Image
 
 from sklearn_psp import FaceAligner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dlib
 import numpy as np
 import pytest
-from conftest import EYES_NOSE_MOUTH
+from common.faces import EYES_NOSE_MOUTH
 
 from sklearn_psp.faces import FaceAligner, _chips
 from sklearn_psp.faces._chips import alignment, exchanged, similarity, warp

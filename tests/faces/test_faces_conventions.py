@@ -15,8 +15,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import dlib
 import numpy as np
 import pytest
+from common.faces import MarkedFace
 from common.networks import FAST, TinyNet
-from conftest import MarkedFace
 from PIL import Image
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
