@@ -13,6 +13,7 @@ _MODULES = (
     "sklearn_psp.datasets",
     "sklearn_psp.displays",
     "sklearn_psp.exceptions",
+    "sklearn_psp.faces",
     "sklearn_psp.metrics",
     "sklearn_psp.reranking",
     "sklearn_psp.utils.estimator_checks",

@@ -43,7 +43,7 @@ _OF_PARTS = (*SHARED[: SHARED.index("part_weights")], "aggregation")
 
 def frozen_featurizer(classifier, *, fresh: bool) -> PSPNetFeaturizer:
     """Make a fitted featurizer that gives the local features a classifier starts from: neither weighted nor centred."""
-    params = _params(classifier) | {"center": False, "normalize": False, "verbose": 0}
+    params = _params(classifier) | {"center": False, "normalize": True, "verbose": 0}
     if classifier.weights is None and not isinstance(classifier.random_state, Integral):
         # Random weights are drawn once: the trained featurizer, and later calls, must find the same network.
         goes_on = hasattr(classifier, "featurizer_") and not fresh

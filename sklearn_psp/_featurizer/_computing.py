@@ -42,18 +42,18 @@ class ComputingMixin:
         if self.weights is None:
             # Drawn once and kept, so that a pickle finds the same random network again.
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        image_size = check_image_size(self.image_size)
+        self.image_size_ = check_image_size(self.image_size, own=_nets.own_image_size(self.backbone))
         self._request = {
             "backbone": self.backbone,
             "weights": os.fspath(self.weights) if isinstance(self.weights, os.PathLike) else self.weights,
             "output_stride": self.output_stride,
-            "image_size": image_size,
+            "image_size": self.image_size_,
             "seed": seed,
         }
         backbone = _nets.load_backbone(_nets.BackboneRequest(**self._request), refresh=True)
         self.backbone_info_ = backbone.info()
         if isinstance(self.scales, str):
-            self.scales_ = (1.0,) if backbone.fixed_size else _AUTO_SCALES
+            self.scales_ = (1.0,) if backbone.for_one_size else _AUTO_SCALES
         else:
             self.scales_ = check_scales(self.scales)
         projection = check_projection(self.projection, len(levels), backbone.n_channels)
@@ -134,6 +134,7 @@ class ComputingMixin:
             projection=self._checked_projection(),
             part_weights=self.part_weights_,
             aggregation=self.aggregation,
+            normalize=self.normalize,
         )
         device = _nets.resolve_device(self.device_)
         plan = self._plan(backbone, device)
@@ -153,14 +154,14 @@ class ComputingMixin:
 
         pictures = as_pictures(X, image_shape=self.image_shape)
         runner = self._runner()
-        cache = None
+        cache, levels = None, check_bin_sizes(self.bin_sizes)
         if self.cache is not None:
             cache = CachedFeatures(
                 self._store(),
                 runner,
                 method,
                 reading=self.resize,
-                pooling=repr((check_bin_sizes(self.bin_sizes), self.part_order, self.pooling, self.gem_power)),
+                pooling=repr((levels, self.part_order, self.pooling, self.gem_power, self.normalize)),
                 joining=repr((self.aggregation, self.part_weights_.tolist(), self._projection_key())),
             )
         shape = {

@@ -35,10 +35,11 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
     Parameters
     ----------
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
-        The network. `"efficientnet_lite0"` and `"efficientnet_lite2"` have installable weights; every classification
-        network of torchvision and every network of timm works by its name there (`"torchvision/resnet50"`,
-        `"timm/resnet50"`; a bare name means torchvision's where both have it). A module of your own maps RGB pictures
-        in [0, 1], shape (n, 3, height, width), to feature maps (n, channels, rows, columns).
+        The network. `"efficientnet_lite0"` and `"efficientnet_lite2"` have installable weights, and so has
+        `"dlib_face"`, for aligned faces (extra `faces`); every classification network of torchvision and every network
+        of timm works by its name there (`"torchvision/resnet50"`, `"timm/resnet50"`; a bare name means torchvision's
+        where both have it). A module of your own maps RGB pictures in [0, 1], shape (n, 3, height, width), to feature
+        maps (n, channels, rows, columns).
     weights : {"default", "download"}, path-like or None, default="default"
         `"default"` takes the weights that are installed, and never the network; a path names a safetensors or a
         `state_dict` file; `"download"` fetches the published weights of torchvision's or timm's networks; None means
@@ -46,16 +47,17 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
     output_stride : {8, 16, 32} or None, default=None
         Dilate the backbone so that its maps are that many times smaller than the picture, as PSPNet does. None leaves
         it as it is. Not every backbone can.
-    image_size : int or tuple of two ints, default=224
-        (height, width) in pixels of the pictures the network sees, before `scales`.
+    image_size : "auto", int or tuple of two ints, default="auto"
+        (height, width) in pixels of the pictures the network sees, before `scales`. `"auto"` is the size the network
+        was made for: 150 for `"dlib_face"`, that of a network of timm or Keras built for one size, else 224.
     resize : {"stretch", "crop", "pad"}, default="stretch"
         How a picture is brought to that size: both sides by themselves, the largest middle part, or the whole with
         white margins.
     scales : "auto" or sequence of float, default="auto"
         The picture is described at each of these multiples of `image_size` (sides are rounded to multiples of 16
         pixels, but for 1.0) and the local features are averaged. `"auto"` is (0.8, 1.15), the best found at no more
-        than twice the cost of (1.0,), by `benchmarks/quality.py`; it is (1.0,) for a network built for one size, such
-        as most vision transformers.
+        than twice the cost of (1.0,), by `benchmarks/quality.py`; it is (1.0,) for a network made for one size, such as
+        most vision transformers and `"dlib_face"`.
     flip : bool, default=False
         Average over the picture and its mirror image, at twice the cost.
     bin_sizes : sequence of int or tuple of two ints, default=(1, 2, 3)
@@ -78,7 +80,9 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
     center : bool, default=True
         Subtract n / (n + 50) of the mean of the n training descriptors. With False, `fit` needs no pictures.
     normalize : bool, default=True
-        Bring descriptors to unit length.
+        Bring local features, their products with a `projection`, and descriptors to unit length. With False all of them
+        keep their lengths: `bin_sizes=(1,), pooling="avg", center=False, normalize=False` is global average pooling as
+        it is. Part weights are not learned then.
     image_shape : "auto", tuple of ints or None, default=None
         How to read 2-D X, a picture per row: (height, width) or (height, width, channels), or `"auto"` for the squarest
         grey picture. None refuses 2-D X. Rows of floats are taken as they are, on the scale where 1 is white.
@@ -126,8 +130,10 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         Number of parts.
     part_weights_ : ndarray of shape (n_parts,), float32
         The weights w_i.
+    image_size_ : tuple of two ints
+        (height, width) in pixels of the pictures the network sees, before `scales_`.
     scales_ : tuple of float
-        The multiples of `image_size` in use.
+        The multiples of `image_size_` in use.
     center_ : ndarray of shape (n_features_out_,), float32
         What is subtracted; zeros with `center=False`.
     device_ : str
@@ -178,7 +184,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         "backbone": [str, HasMethods(["state_dict", "forward"]), HasMethods(["get_config", "get_weights"])],
         "weights": [str, os.PathLike, SavedWeights, None],
         "output_stride": [Interval(Integral, 1, None, closed="left"), None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), tuple, list],
         "resize": [StrOptions({"stretch", "crop", "pad"})],
         "scales": [StrOptions({"auto"}), tuple, list],
         "flip": ["boolean"],
@@ -211,7 +217,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         *,
         weights="default",
         output_stride=None,
-        image_size=224,
+        image_size="auto",
         resize="stretch",
         scales="auto",
         flip=False,
@@ -336,8 +342,8 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         ndarray of shape (n_pictures, n_parts_, n_channels), float32
-            The local features f_i, of unit length, in the order of `parts_`; neither weighted nor centred. With a
-            `projection` they are projected, and n_components long.
+            The local features f_i, in the order of `parts_`; of unit length with `normalize=True`, neither weighted nor
+            centred. With a `projection` they are projected, and n_components long.
         """
         return self._describe(X, "projected_features")
 

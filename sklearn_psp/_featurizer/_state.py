@@ -28,6 +28,8 @@ class StateMixin(PackedStateMixin):
 
     def __setstate__(self, state):
         super().__setstate__(state)
+        if "image_size_" not in self.__dict__ and "_request" in self.__dict__:  # fitted before there was "auto"
+            self.image_size_ = self._request["image_size"]
         if self.__dict__.get("device_", "cpu") != "cpu" and self.device == "auto":
             # Fitted on a GPU and loaded where there may be none: "auto" is resolved anew, the precision stays.
             from sklearn_psp import _nets

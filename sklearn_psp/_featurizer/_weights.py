@@ -34,11 +34,17 @@ def learned_weights(featurizer, X, y):
     Raises
     ------
     ValueError
-        If there is nothing to learn from: no labels, no label that two pictures have, or pictures that come once.
+        If there is nothing to learn from: no labels, no label that two pictures have, or pictures that come once; or
+        if local features have lengths of their own, with `normalize=False`.
     """
     from sklearn_psp._images import SomePictures, as_pictures
     from sklearn_psp._nets import learn_part_weights
 
+    if not featurizer.normalize:
+        raise ValueError(
+            "part_weights='learned' compares local features of unit length, and normalize=False leaves them as they "
+            "are: use normalize=True, or give the weights"
+        )
     if X is None or y is None:
         raise ValueError("part_weights='learned' needs pictures and their labels: fit(X, y)")
     pictures = as_pictures(X, image_shape=featurizer.image_shape)

@@ -1,6 +1,13 @@
 """Networks: devices, backbones, pooling, and the runner; but for decoding pictures, all that needs torch."""
 
-from sklearn_psp._nets._backbones import load_backbone, module_with, pack_weights, trained_weights, with_trained
+from sklearn_psp._nets._backbones import (
+    load_backbone,
+    module_with,
+    own_image_size,
+    pack_weights,
+    trained_weights,
+    with_trained,
+)
 from sklearn_psp._nets._devices import resolve_device
 from sklearn_psp._nets._part_weights import learn_part_weights
 from sklearn_psp._nets._plan import Plan, resolve_plan
@@ -18,6 +25,7 @@ __all__ = [
     "learn_part_weights",
     "load_backbone",
     "module_with",
+    "own_image_size",
     "pack_weights",
     "part_sequence",
     "resolve_device",

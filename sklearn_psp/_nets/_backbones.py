@@ -15,16 +15,31 @@ import torch
 from torch import nn
 
 from sklearn_psp._nets._feature_maps import FeatureMaps, probe
-from sklearn_psp._nets._keras import build_keras, is_keras, keras_state, keras_with, refuse_keras_elsewhere
+from sklearn_psp._nets._keras import (
+    build_keras,
+    is_keras,
+    keras_image_size,
+    keras_state,
+    keras_with,
+    refuse_keras_elsewhere,
+)
 from sklearn_psp._nets._packaged import build_packaged
-from sklearn_psp._nets._specs import PACKAGED, Backbone, BackboneRequest, BackboneSpec
-from sklearn_psp._nets._timm import build_timm, wrap_timm
+from sklearn_psp._nets._specs import DEFAULT_IMAGE_SIZE, PACKAGED, Backbone, BackboneRequest, BackboneSpec
+from sklearn_psp._nets._timm import build_timm, timm_image_size, wrap_timm
 from sklearn_psp._nets._torchvision import build_torchvision, torchvision_names
 from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors
 from sklearn_psp._persistence._weights import TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
-__all__ = ["backbone_names", "load_backbone", "module_with", "pack_weights", "trained_weights", "with_trained"]
+__all__ = [
+    "backbone_names",
+    "load_backbone",
+    "module_with",
+    "own_image_size",
+    "pack_weights",
+    "trained_weights",
+    "with_trained",
+]
 
 # A grid search over backbones alternates between a few; more would pile up in memory.
 _MAX_LOADED = 4
@@ -36,6 +51,33 @@ _LOCK = threading.Lock()
 def backbone_names() -> dict[str, list[str]]:
     """Names that `load_backbone` knows, by library."""
     return {"packaged": sorted(PACKAGED), "torchvision": torchvision_names(), "timm": timm.list_models()}
+
+
+def own_image_size(backbone: str | nn.Module) -> tuple[int, int]:
+    """Return (height, width) of the pictures that a backbone was made for, or 224 x 224 where it says none.
+
+    Parameters
+    ----------
+    backbone : str or torch.nn.Module
+        The parameter `backbone`.
+
+    Returns
+    -------
+    tuple of two ints
+        (height, width) in pixels.
+
+    Raises
+    ------
+    BackboneError
+        If the name is unknown.
+    """
+    refuse_keras_elsewhere(backbone)
+    if isinstance(backbone, nn.Module):
+        own = keras_image_size(backbone) if is_keras(backbone) else timm_image_size(backbone)
+    else:
+        library, name = _resolve(backbone)
+        own = {"packaged": _packaged_image_size, "timm": timm_image_size}.get(library, lambda _: None)(name)
+    return own or DEFAULT_IMAGE_SIZE
 
 
 def load_backbone(request: BackboneRequest, *, refresh: bool = False) -> Backbone:
@@ -144,6 +186,10 @@ def trained_weights(module: nn.Module) -> TrainedWeights:
 def with_trained(module: nn.Module, trained: nn.Module) -> nn.Module:
     """Copy a module of the user's own, and give the copy the weights of a trained copy of its `Backbone`'s module."""
     return module_with(module, pack_tensors(_state(trained.network)))
+
+
+def _packaged_image_size(name):
+    return PACKAGED[name].image_size
 
 
 def _state(module):

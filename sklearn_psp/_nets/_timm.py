@@ -14,7 +14,7 @@ from sklearn_psp._nets._specs import BackboneRequest, BackboneSpec
 from sklearn_psp._nets._weights import read_state_dict
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
-__all__ = ["build_timm", "wrap_timm"]
+__all__ = ["build_timm", "timm_image_size", "wrap_timm"]
 
 
 def build_timm(request: BackboneRequest, name: str) -> tuple[BackboneSpec, nn.Module, str | None]:
@@ -39,7 +39,7 @@ def build_timm(request: BackboneRequest, name: str) -> tuple[BackboneSpec, nn.Mo
     spec, options = _spec(name), {}
     if request.output_stride is not None:
         options["output_stride"] = request.output_stride
-    if _is_built_for_one_size(name):
+    if timm_image_size(name):
         options["img_size"] = request.image_size
     digest = None
     if request.weights is not None:
@@ -59,6 +59,20 @@ def build_timm(request: BackboneRequest, name: str) -> tuple[BackboneSpec, nn.Mo
             f"the weights {request.weights!r} do not fit backbone={name!r}: {str(error)[:600]}"
         ) from error
     return spec, wrap_timm(network, request.image_size, name), digest
+
+
+def timm_image_size(network: str | nn.Module) -> tuple[int, int] | None:
+    """Return (height, width) of the pictures a model, or the model of that name, is built for; None if for any."""
+    if isinstance(network, str):
+        config = timm.get_pretrained_cfg(network)
+        fixed = config is not None and getattr(config, "fixed_input_size", False)
+        return tuple(config.input_size[1:]) if fixed else None
+    config = getattr(network, "pretrained_cfg", None) or {}
+    if not hasattr(network, "forward_features") or not config.get("fixed_input_size", False):
+        return None
+    # A model may have been created for another size than that of its published weights.
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None) or config["input_size"][1:]
+    return tuple(size)
 
 
 def wrap_timm(network: nn.Module, image_size: tuple[int, int], name: str) -> FeatureMaps:
@@ -113,11 +127,6 @@ def _spec(name):
         licence=getattr(config, "license", None) or "unknown",
         source=source,
     )
-
-
-def _is_built_for_one_size(name):
-    config = timm.get_pretrained_cfg(name)
-    return bool(config is not None and getattr(config, "fixed_input_size", False))
 
 
 def _cached(name, spec):

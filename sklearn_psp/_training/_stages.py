@@ -49,7 +49,8 @@ def trainable_layers(module: nn.Module, image_size: tuple[int, int], train: str)
     runs = _runs(module, dict(layers), image_size)
     names = list(dict.fromkeys(name for name, _ in runs))
     sizes = [size for _, size in runs if size is not None]
-    coarser = [i for i, (_, size) in enumerate(runs) if size is not None and size == sizes[-1]]
+    # Within a stage maps may be smaller still, where they are padded afterwards, as in dlib's network.
+    coarser = [i for i, (_, size) in enumerate(runs) if size is not None and size <= sizes[-1]]
     before = [i for i, (_, size) in enumerate(runs) if size is not None and size > sizes[-1]]
     start = next((i for i in coarser if not before or i > before[-1]), 0) if coarser else 0
     first = {name for name, _ in runs[:start]}

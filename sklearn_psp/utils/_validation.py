@@ -23,17 +23,33 @@ __all__ = [
 _SIDE_STEP = 16
 
 
-def check_image_size(image_size) -> tuple[int, int]:
+def check_image_size(image_size, own: tuple[int, int] = (224, 224)) -> tuple[int, int]:
     """Return (height, width) of an int or a pair.
+
+    Parameters
+    ----------
+    image_size : "auto", int or tuple of two ints
+        The parameter.
+    own : tuple of two ints, default=(224, 224)
+        What "auto" stands for: the size of the network's own pictures.
+
+    Returns
+    -------
+    tuple of two ints
+        (height, width).
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is none of these.
     """
+    if isinstance(image_size, str) and image_size == "auto":
+        return own
     pair = (image_size, image_size) if isinstance(image_size, Integral) else tuple(image_size)
     if len(pair) != 2 or not all(isinstance(side, Integral) and side > 0 for side in pair):
-        raise ValueError(f"image_size={image_size!r} must be a positive int or (height, width), both positive ints")
+        raise ValueError(
+            f"image_size={image_size!r} must be 'auto', a positive int or (height, width), both positive ints"
+        )
     return int(pair[0]), int(pair[1])
 
 

@@ -92,6 +92,33 @@ def test_parts_are_pooled_from_the_boxes_of_parts_(photographs, pooling):
     np.testing.assert_allclose(parts, expected_parts(featurizer, TinyNet(), pictures), atol=2e-6)
 
 
+@pytest.mark.parametrize("params", [{}, {"flip": True, "scales": (1.0, 1.5)}], ids=["one view", "views"])
+def test_without_normalisation_one_part_is_the_plain_average_of_the_maps(photographs, params):
+    pictures = photographs[:4]
+    featurizer = tiny(image_size=96, bin_sizes=(1,), pooling="avg", center=False, normalize=False, **params).fit()
+    network = TinyNet().eval()
+    views = [torch.from_numpy(pictures / 255).permute(0, 3, 1, 2).float()]
+    if params:
+        sizes = [(96, 96), (144, 144)]
+        larger = vision.resize(torch.from_numpy(pictures).permute(0, 3, 1, 2), sizes[1], antialias=True)
+        views = [larger.float() / 255, vision.resize(larger.float() / 255, sizes[0], antialias=True)]
+        views += [view.flip(-1) for view in views]
+    with torch.inference_mode():
+        expected = sum(network(view).mean((2, 3)) for view in views) / len(views)
+    atol = 0.02 if params else 1e-5  # pictures are resized by other means
+    np.testing.assert_allclose(featurizer.transform(pictures), expected, atol=atol)
+    np.testing.assert_allclose(featurizer.transform_parts(pictures)[:, 0], expected, atol=atol)
+
+
+def test_without_normalisation_projected_parts_are_products(photographs):
+    matrices = np.random.default_rng(0).normal(size=(3, 12, 5))
+    parts = tiny(normalize=False, center=False).fit().transform_parts(photographs)
+    projected = tiny(normalize=False, center=False, projection=matrices).fit()
+    expected = np.stack([parts[:, i] @ matrices[level] for i, level in enumerate([0] + [1] * 4 + [2] * 9)], axis=1)
+    np.testing.assert_allclose(projected.transform_parts(photographs), expected, atol=1e-5)
+    np.testing.assert_allclose(projected.transform(photographs), expected.sum(axis=1), atol=1e-4)
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("aggregation", ["sum", "concat"])

@@ -104,6 +104,11 @@ def test_what_cannot_be_learned_from_is_refused(X, y, message):
         PSPNetFeaturizer(**LEARNED | {"center": False}).fit(X, y)
 
 
+def test_local_features_with_lengths_of_their_own_are_not_learned_from():
+    with pytest.raises(ValueError, match=r"part_weights='learned' compares .* use normalize=True, or give the weights"):
+        PSPNetFeaturizer(**LEARNED, normalize=False).fit(PICTURES, LABELS)
+
+
 def test_scikit_learn_is_told_that_labels_are_needed():
     assert PSPNetFeaturizer(**LEARNED).__sklearn_tags__().target_tags.required
     assert not PSPNetFeaturizer().__sklearn_tags__().target_tags.required

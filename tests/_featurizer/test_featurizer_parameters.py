@@ -27,7 +27,8 @@ RANDOM = {"backbone": "timm/test_efficientnet", "weights": None, "center": False
         ({"bin_sizes": (1, (2, 3, 4))}, r"\(2, 3, 4\) must be a positive int"),
         ({"bin_sizes": (1.5,)}, "1.5 must be a positive int"),
         ({"bin_sizes": 3}, "The 'bin_sizes' parameter of PSPNetFeaturizer must be"),
-        ({"image_size": (32, 32, 3)}, r"image_size=\(32, 32, 3\) must be a positive int or \(height, width\)"),
+        ({"image_size": (32, 32, 3)}, r"image_size=\(32, 32, 3\) must be 'auto', a positive int or \(height, width\)"),
+        ({"image_size": "large"}, "The 'image_size' parameter of PSPNetFeaturizer must be"),
         ({"image_size": (32, 0)}, r"image_size=\(32, 0\)"),
         ({"image_size": 0}, "The 'image_size' parameter of PSPNetFeaturizer must be"),
         ({"image_size": 32.0}, "The 'image_size' parameter"),
@@ -128,6 +129,33 @@ def test_parameters_with_numpy_types_are_taken():
     rows = PSPNetFeaturizer(TinyNet(), **(FAST | numbers)).fit_transform(PICTURES)
     expected = PSPNetFeaturizer(TinyNet(), bin_sizes=(2,), center=False, **FAST).fit_transform(PICTURES)
     np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected", "n_scales"),
+    [("timm/test_vit", (160, 160), 1), ("timm/test_efficientnet", (224, 224), 2)],
+)
+def test_auto_image_size_is_that_of_a_network_built_for_one_size(backbone, expected, n_scales):
+    featurizer = PSPNetFeaturizer(backbone, weights=None, **(FAST | {"image_size": "auto", "scales": "auto"}))
+    fitted = featurizer.set_params(center=False).fit()
+    assert fitted.image_size_ == expected
+    assert len(fitted.scales_) == n_scales
+    assert fitted.image_size == "auto"
+
+
+def test_given_image_size_is_taken_and_told():
+    for image_size, expected in ((40, (40, 40)), ([32, 48], (32, 48))):
+        params = FAST | {"image_size": image_size, "center": False}
+        assert PSPNetFeaturizer(TinyNet(), **params).fit().image_size_ == expected
+
+
+def test_pickles_from_before_auto_know_their_image_size():
+    featurizer = PSPNetFeaturizer(TinyNet(), **FAST, center=False).fit()
+    expected = featurizer.transform(PICTURES)
+    del featurizer.image_size_
+    again = pickle.loads(pickle.dumps(featurizer))
+    assert again.image_size_ == (32, 32)
+    np.testing.assert_array_equal(again.transform(PICTURES), expected)
 
 
 def gem_parts(**params):

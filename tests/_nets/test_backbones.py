@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from sklearn_psp._nets import BackboneRequest, load_backbone, trained_weights, with_trained
+from sklearn_psp._nets import BackboneRequest, load_backbone, own_image_size, trained_weights, with_trained
 from sklearn_psp._nets._backbones import backbone_names
 from sklearn_psp._nets._torchvision import torchvision_names
 from sklearn_psp._persistence._weights import SavedWeights, TrainedWeights
@@ -163,6 +163,32 @@ def test_output_stride_is_refused_where_there_is_none():
 def test_a_bare_name_means_the_packaged_then_torchvision_then_timm():
     found = [load_backbone(request(n)).spec.library for n in ("efficientnet_lite2", "resnet18", "resnet10t")]
     assert found == ["packaged", "torchvision", "timm"]
+
+
+def test_a_backbone_has_the_size_of_the_pictures_it_was_made_for():
+    sizes = {
+        "efficientnet_lite0": 224,
+        "dlib_face": 150,
+        "torchvision/resnet18": 224,
+        "timm/resnet10t": 224,
+        "timm/vit_tiny_patch16_224": 224,
+        "timm/test_vit": 160,
+        "vit_small_patch14_dinov2": 518,
+    }
+    assert {name: own_image_size(name) for name in sizes} == {name: (side, side) for name, side in sizes.items()}
+    assert own_image_size(nn.Conv2d(3, 4, 3)) == (224, 224)
+    assert own_image_size(timm.create_model("test_resnet")) == (224, 224)
+    assert own_image_size(timm.create_model("test_vit")) == (160, 160)
+    assert own_image_size(timm.create_model("test_vit", img_size=(64, 96))) == (64, 96)
+    with pytest.raises(BackboneError, match="backbone='resnet5O' is unknown"):
+        own_image_size("resnet5O")
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_coatnet", "test_maxvit"])
+def test_networks_built_for_one_size_take_their_own_and_another(name):
+    own, other = (load_backbone(request(f"timm/{name}", size=size)) for size in (own_image_size(name), 224))
+    assert own.for_one_size
+    assert other.grid[0] > own.grid[0]
 
 
 def test_an_unknown_name_gets_a_suggestion():

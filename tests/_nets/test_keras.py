@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_psp._nets import BackboneRequest, load_backbone
+from sklearn_psp._nets import BackboneRequest, load_backbone, own_image_size
 from sklearn_psp._nets._keras import is_keras
 from sklearn_psp.exceptions import BackboneError
 
@@ -128,6 +128,7 @@ def test_pictures_go_in_and_maps_come_out_in_the_model_s_own_layout(keras, input
     assert keras.devices[-1] == "cpu"
     assert (backbone.n_channels, backbone.grid) == (3, (8, 9))
     assert backbone.fixed_size == (input_shape == (None, 8, 9, 3))
+    assert own_image_size(Layer(input_shape)) == ((8, 9) if backbone.fixed_size else (224, 224))
 
 
 def test_setting_of_keras_decides_where_the_model_does_not_say(keras):

