@@ -8,9 +8,10 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._classifier._featurizers import trained_featurizer
 from sklearn_psp._featurizer import PSPNetFeaturizer
@@ -24,7 +25,7 @@ from sklearn_psp.utils._compat import (
     with_callbacks,
 )
 from sklearn_psp.utils._optional import import_optional_dependency
-from sklearn_psp.utils._tables import is_table
+from sklearn_psp.utils._tables import check_rows
 
 __all__ = ["PSPNetClassifier"]
 
@@ -386,9 +387,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         ndarray of shape (n_pictures, n_classes), float64
             Rows of sum 1, in the order of `classes_`; of NaN for unreadable pictures with `on_error="nan"`.
         """
-        scores = self._scores(X).astype(np.float64)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        return softmax(self._scores(X).astype(np.float64), axis=1)
 
     def predict_log_proba(self, X):
         """Give each class the logarithm of its probability.
@@ -403,9 +402,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         ndarray of shape (n_pictures, n_classes), float64
             Logarithms.
         """
-        scores = self._scores(X).astype(np.float64)
-        scores -= scores.max(axis=1, keepdims=True)
-        return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return log_softmax(self._scores(X).astype(np.float64), axis=1)
 
     def predict(self, X):
         """Say which class each picture is of.
@@ -445,9 +442,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         if reset:
             for attribute in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(attribute, None)
-        if self.image_shape is None or not is_table(X):
-            return X
-        return validate_data(self, X, reset=reset, dtype="numeric", ensure_2d=True)
+        return check_rows(self, X, reset=reset)
 
     def _learns_weights(self):
         return isinstance(self.part_weights, str) and self.part_weights == "learned"

@@ -147,7 +147,7 @@ def _make_steady(training):
     net.total_epochs = None
     for group, rate in zip(net.optimizer_.param_groups, net.base_rates, strict=True):
         group["lr"] = rate
-    training.best.load_state_dict({"epoch": None, "loss": np.inf, "state": None})
+    training.best.forget()
 
 
 def _check_parameters(classifier):

@@ -7,10 +7,10 @@ import warnings
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp.exceptions import ImageReadWarning, WeightsError
-from sklearn_psp.utils._tables import is_table, parts_frame
+from sklearn_psp.utils._tables import check_rows, parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
     check_image_size,
@@ -104,12 +104,6 @@ class ComputingMixin:
 
         return open_store(self.cache, max_bytes=max(1, int(self.cache_size * 1e6)))
 
-    def _check_rows(self, X, *, reset):
-        """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
-        if self.image_shape is None or not is_table(X):
-            return X
-        return validate_data(self, X, reset=reset, dtype="numeric", ensure_2d=True)
-
     def _checked_projection(self):
         return check_projection(self.projection, len(self.bin_sizes), self.backbone_info_["n_channels"])
 
@@ -185,7 +179,7 @@ class ComputingMixin:
 
     def _describe(self, X, method):
         check_is_fitted(self)
-        features, failures = self._compute(self._check_rows(X, reset=False), method)
+        features, failures = self._compute(check_rows(self, X, reset=False), method)
         self._report(failures)
         return features
 

@@ -17,6 +17,7 @@ from sklearn_psp._persistence._weights import SavedWeights
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._arrays import unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
+from sklearn_psp.utils._tables import check_rows
 from sklearn_psp.utils._validation import check_part_weights
 
 __all__ = ["PSPNetFeaturizer"]
@@ -311,7 +312,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         """
         features = self._fit(X, y)
         if features is None:
-            features, failures = self._compute(self._check_rows(X, reset=False), "global_features")
+            features, failures = self._compute(check_rows(self, X, reset=False), "global_features")
             self._report(failures, keep=True)
             features = self._normalized(features)
         return self._centred(features)
@@ -377,7 +378,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         """Fit, and return the features of X if they had to be computed: normalised, not centred."""
         self._forget_pictures()
         if X is not None:
-            X = self._check_rows(X, reset=True)
+            X = check_rows(self, X, reset=True)
         elif self.center:
             raise ValueError("X=None: center=True learns the mean of the training pictures; pass them, or center=False")
         self._prepare()

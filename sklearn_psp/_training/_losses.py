@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from sklearn_psp.utils._names import did_you_mean
 
 __all__ = ["LOSSES", "AdditiveAngularMargin", "is_margin_loss", "make_loss"]
 
@@ -123,8 +124,7 @@ def make_loss(loss, params: dict | None = None) -> nn.Module:
     params = params or {}
     if isinstance(loss, str):
         if loss not in LOSSES:
-            close = difflib.get_close_matches(loss, LOSSES, n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]!r}? " if close else ""
+            hint = did_you_mean(loss, LOSSES)
             raise ValueError(f"loss={loss!r} is unknown: {hint}It is one of {list(LOSSES)}, or a loss of torch")
         return LOSSES[loss](**params)
     if isinstance(loss, type):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from sklearn_psp.utils._names import did_you_mean
 
 __all__ = ["METRICS", "make_metrics"]
 
@@ -55,8 +56,7 @@ def make_metrics(metrics: Sequence[str | Callable], classes: np.ndarray) -> dict
     for metric in metrics:
         if isinstance(metric, str):
             if metric not in METRICS:
-                close = difflib.get_close_matches(metric, METRICS, n=1, cutoff=0.4)
-                hint = f"did you mean {close[0]!r}? " if close else ""
+                hint = did_you_mean(metric, METRICS)
                 raise ValueError(f"metrics: {metric!r} is unknown: {hint}It is one of {list(METRICS)}, or a function")
             name, function = metric, METRICS[metric]
         else:

@@ -120,8 +120,7 @@ class PartModel(nn.Module):
 
     def local_features(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the f_i, averaged over the views, shape (n, n_parts, n_channels)."""
-        features = [self.pooling.local_features(maps) for maps in self.trunk(pictures)]
-        return features[0] if len(features) == 1 else F.normalize(sum(features), dim=-1)
+        return self.pooling.average([self.pooling.local_features(maps) for maps in self.trunk(pictures)])
 
     def embed(self, parts: torch.Tensor) -> torch.Tensor:
         """Return the global features, centred, of unit length, of local features (n, n_parts, n_channels)."""

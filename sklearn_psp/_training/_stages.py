@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
+from sklearn_psp._nets._folding import copied
 from sklearn_psp.exceptions import BackboneError
 
 __all__ = ["trainable_copy", "trainable_layers"]
@@ -73,12 +72,11 @@ def trainable_copy(module: nn.Module, image_size: tuple[int, int], train: str) -
     torch.nn.Module
         The copy, in eval mode, on the CPU.
     """
-    # Copies of torchvision's feature extractors come back in training mode.
-    copied = copy.deepcopy(module).eval().requires_grad_(False)
-    for name in trainable_layers(copied, image_size, train):
-        for parameter in copied.get_submodule(name).parameters(recurse=False):
+    trained = copied(module).requires_grad_(False)
+    for name in trainable_layers(trained, image_size, train):
+        for parameter in trained.get_submodule(name).parameters(recurse=False):
             parameter.requires_grad_(True)
-    return copied.to(memory_format=torch.channels_last)
+    return trained.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +16,7 @@ from sklearn_psp._training._data import _Batches
 from sklearn_psp._training._losses import make_loss
 from sklearn_psp._training._model import PartModel
 from sklearn_psp._training._net import PartNet
+from sklearn_psp.utils._names import did_you_mean
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["OPTIMIZERS", "Settings", "Training", "make_optimizer"]
@@ -244,8 +244,7 @@ def make_optimizer(optimizer) -> type[torch.optim.Optimizer]:
     if not isinstance(optimizer, str):
         return optimizer
     if optimizer.lower() not in OPTIMIZERS:
-        close = difflib.get_close_matches(optimizer.lower(), OPTIMIZERS, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(optimizer.lower(), OPTIMIZERS)
         raise ValueError(
             f"optimizer={optimizer!r} is unknown: {hint}It is one of {list(OPTIMIZERS)}, or a class of torch.optim"
         )

