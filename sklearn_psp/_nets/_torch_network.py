@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from sklearn_psp._nets._folding import fold_batch_norm
 from sklearn_psp._nets._specs import Backbone
 from sklearn_psp._nets._views import Views
 
-__all__ = ["TorchNetwork", "prepared"]
+__all__ = ["TorchNetwork", "normalized", "pixel_scale", "prepared"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,11 +39,9 @@ class TorchNetwork:
         self.device = device
         self.precision = precision
         self.views = views
-        # (pixel / 255 - mean) / std = factor * pixel + offset, by channel
-        mean, std = (
-            torch.tensor(v, dtype=torch.float32, device=device) for v in (backbone.spec.mean, backbone.spec.std)
+        self._factor, self._offset = (
+            numbers.to(device) for numbers in pixel_scale(backbone.spec.mean, backbone.spec.std)
         )
-        self._factor, self._offset = 1 / (255 * std), -mean / std
 
     def maps(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """Return the feature maps of each view.
@@ -60,16 +60,26 @@ class TorchNetwork:
         found = []
         for view, mirrored in self.views.of(batch):
             with torch.autocast(self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "float32"):
-                maps = self.module(self._normalized(view))
+                maps = self.module(normalized(view, self._factor, self._offset))
             found.append(maps.flip(-1) if mirrored else maps)
         return found
 
-    def _normalized(self, batch):
-        """Scale pixels row by row: a broadcast along the three channels alone takes ten times as long."""
-        n, _, height, width = batch.shape
-        rows = batch.permute(0, 2, 3, 1).reshape(n, height, 3 * width).to(torch.float32)
-        rows = torch.addcmul(self._offset.repeat(width), rows, self._factor.repeat(width))
-        return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+def pixel_scale(mean: Sequence[float], std: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return factor and offset by channel: (pixel / 255 - mean) / std = factor * pixel + offset."""
+    mean, std = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+    return 1 / (255 * std), -mean / std
+
+
+def normalized(batch: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """Scale pixels (n, 3, height, width), in [0, 255], by what `pixel_scale` returned.
+
+    Row by row: a broadcast along the three channels alone takes ten times as long.
+    """
+    n, _, height, width = batch.shape
+    rows = batch.permute(0, 2, 3, 1).reshape(n, height, 3 * width).to(torch.float32)
+    rows = torch.addcmul(offset.repeat(width), rows, factor.repeat(width))
+    return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def prepared(backbone: Backbone, device: torch.device, precision: str, *, compiled: bool = False) -> torch.nn.Module:

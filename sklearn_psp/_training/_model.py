@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sklearn_psp._nets import PyramidPooling, Views
+from sklearn_psp._nets._torch_network import normalized, pixel_scale
 
 __all__ = ["PartModel", "Trunk"]
 
@@ -32,8 +33,8 @@ class Trunk(nn.Module):
         self.module = module
         self.follows_batches = follows_batches
         self.views = views
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        for name, numbers in zip(("factor", "offset"), pixel_scale(mean, std), strict=True):
+            self.register_buffer(name, numbers, persistent=False)
 
     def train(self, mode: bool = True):
         """Set the mode; without `follows_batches` that of evaluation."""
@@ -43,7 +44,7 @@ class Trunk(nn.Module):
         """Return the feature maps of each view of pictures (n, 3, height, width), uint8 or in [0, 255]."""
         found = []
         for view, mirrored in self.views.of(pictures):
-            maps = self.module((view.float() / 255 - self.mean) / self.std)
+            maps = self.module(normalized(view, self.factor, self.offset))
             found.append(maps.flip(-1) if mirrored else maps)
         return found
 
