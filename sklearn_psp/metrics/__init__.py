@@ -1,5 +1,7 @@
 """Scores of rankings with scorers for `GridSearchCV` and `cross_val_score`, and error rates of face matching."""
 
+from sklearn_psp.metrics._bootstrap import threshold_interval
+from sklearn_psp.metrics._groups import group_error_rates
 from sklearn_psp.metrics._identification import fpir_fnir, identification_error_rates, threshold_at_fpir
 from sklearn_psp.metrics._lfw import lfw_accuracy, read_lfw_pairs
 from sklearn_psp.metrics._relevance import relevance_from_labels
@@ -36,6 +38,7 @@ __all__ = [
     "error_rates",
     "far_frr",
     "fpir_fnir",
+    "group_error_rates",
     "identification_error_rates",
     "lfw_accuracy",
     "make_retrieval_scorer",
@@ -55,4 +58,5 @@ __all__ = [
     "tar_at_far",
     "threshold_at",
     "threshold_at_fpir",
+    "threshold_interval",
 ]

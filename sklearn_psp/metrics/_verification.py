@@ -15,6 +15,7 @@ from sklearn_psp.metrics._pairs import (
     threshold_before,
     warn_if_few,
 )
+from sklearn_psp.metrics._targets import check_target, target_place
 from sklearn_psp.utils._compat import Interval, validate_params
 
 __all__ = ["equal_error_rate", "error_rates", "far_frr", "rate_interval", "tar_at_far", "threshold_at"]
@@ -222,7 +223,7 @@ def tar_at_far(y_true, scores, far):
     same, scores, _ = check_pairs(y_true, scores)
     counts = count_errors(same, scores)
     warn_if_few(int(counts.n_impostor), far, "far", "impostor pairs", stacklevel=3)
-    n_rejected = counts.n_rejected[_first_within(counts, far)]
+    n_rejected = counts.n_rejected[target_place(counts, "far", far)]
     return float((counts.n_genuine - n_rejected) / counts.n_genuine)
 
 
@@ -261,6 +262,7 @@ def threshold_at(y_true, scores, target):
     See Also
     --------
     far_frr : The rates at the threshold.
+    threshold_interval : How far the threshold may be off.
 
     Examples
     --------
@@ -271,15 +273,12 @@ def threshold_at(y_true, scores, target):
     >>> round(threshold_at(y_true, scores, ("far", 0.25)), 3)
     0.4
     """
-    kind, rate = _check_target(target)
+    kind, rate = check_target(target)
     same, scores, _ = check_pairs(y_true, scores)
     counts = count_errors(same, scores)
     if kind == "far":
         warn_if_few(int(counts.n_impostor), rate, "far", "impostor pairs", stacklevel=2)
-        place = _first_within(counts, rate)
-    else:
-        place = {"accuracy": _most_accurate, "eer": _most_equal}[kind](counts)
-    return threshold_before(counts.distinct, place)
+    return threshold_before(counts.distinct, target_place(counts, kind, rate))
 
 
 @validate_params({"confidence": [Interval(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True)
@@ -344,32 +343,3 @@ def rate_interval(n_errors, n, *, confidence=0.95):
     low = np.where(errors == 0, 0.0, betaincinv(np.maximum(errors, 1), n - errors + 1, tail))
     high = np.where(errors == n, 1.0, betaincinv(errors + 1, np.maximum(n - errors, 1), 1 - tail))
     return (float(low), float(high)) if low.ndim == 0 else (low, high)
-
-
-def _check_target(target):
-    if isinstance(target, str) and target in ("accuracy", "eer"):
-        return target, None
-    if isinstance(target, tuple | list) and len(target) == 2 and target[0] == "far":
-        rate = target[1]
-        if isinstance(rate, Real) and not isinstance(rate, bool) and 0 < rate <= 1:
-            return "far", float(rate)
-    raise ValueError(f'target must be "accuracy", "eer" or ("far", rate) with 0 < rate <= 1; got {target!r}')
-
-
-def _first_within(counts, far):
-    """Place of the lowest threshold whose FAR is at most the target."""
-    # Both sides are the numbers nearest to a fraction, so that 1 of 1,000 is 0.001 and not above it.
-    return int(np.argmax(counts.far <= far))
-
-
-def _most_accurate(counts):
-    """Place of the threshold with the fewest false decisions; the highest of several."""
-    wrong = counts.n_accepted + counts.n_rejected
-    return len(wrong) - 1 - int(np.argmin(wrong[::-1]))
-
-
-def _most_equal(counts):
-    """Place of the threshold where the rates differ least; of several, that with the fewest errors."""
-    # In integers: equal differences of fractions would differ by rounding.
-    accepted, rejected = counts.n_accepted * counts.n_genuine, counts.n_rejected * counts.n_impostor
-    return int(np.lexsort((accepted, accepted + rejected, np.abs(accepted - rejected)))[0])

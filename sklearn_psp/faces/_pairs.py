@@ -1,0 +1,230 @@
+"""Pairs of pictures: from what a user may pass to each picture once, and back to pairs where one cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
+
+__all__ = ["Pairs", "as_pairs", "failed_pairs", "naming_pairs"]
+
+_FORMS = "a list of pairs, an array (n, 2, ...) or a DataFrame with two columns"
+_SIDES = ("first", "second")
+_ITEM = re.compile(r"\bX\[(\d+)\]")
+
+
+class Pairs(NamedTuple):
+    """Pairs, each picture once.
+
+    Attributes
+    ----------
+    items : list or ndarray
+        The pictures, or their descriptors.
+    first, second : ndarray of shape (n_pairs,), intp
+        Which of them a pair is of.
+    index : pandas.Index
+        What the pairs are called: the index of a DataFrame, else positions.
+    """
+
+    items: Any
+    first: np.ndarray
+    second: np.ndarray
+    index: pd.Index
+
+    @property
+    def n_pairs(self):
+        """Number of pairs."""
+        return len(self.first)
+
+    def people(self, same):
+        """Number the people, as far as genuine pairs tell: pictures that a chain of them connects are of one.
+
+        Parameters
+        ----------
+        same : ndarray of shape (n_pairs,), bool
+            Whether a pair is genuine.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), int32
+            The person of each picture.
+        """
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        edges = (np.ones(np.count_nonzero(same), dtype=np.int8), (self.first[same], self.second[same]))
+        return connected_components(coo_array(edges, shape=(len(self.items),) * 2), directed=False)[1]
+
+
+def as_pairs(pairs: Any, *, descriptors: bool = False) -> Pairs:
+    """Understand pairs.
+
+    Parameters
+    ----------
+    pairs : list, array or DataFrame
+        Pairs of pictures: a list or another iterable of pairs, an array of shape (n, 2, ...), or a DataFrame with two
+        columns.
+    descriptors : bool, default=False
+        Whether they are pairs of vectors, not of pictures.
+
+    Returns
+    -------
+    Pairs
+        The pairs. A path or an object that is in several pairs is there once.
+
+    Raises
+    ------
+    ImageInputError
+        If they are no pairs.
+    """
+    index = None
+    if isinstance(pairs, pd.DataFrame):
+        if pairs.shape[1] != 2:
+            raise ImageInputError(
+                f"pairs is a DataFrame of {pairs.shape[1]} columns ({', '.join(map(repr, pairs.columns[:10]))}), but "
+                "two are needed: pass the columns that hold the pictures, for example pairs[['first', 'second']]"
+            )
+        index = pairs.index
+        pairs = list(zip(*(pairs.iloc[:, side].tolist() for side in range(2)), strict=True))
+    elif isinstance(pairs, np.ndarray) and pairs.dtype.kind in "buif":
+        return _from_numbers(pairs, descriptors)
+    pairs = _listed(pairs)
+    for i, pair in enumerate(pairs):
+        _check_pair(i, pair)
+    if descriptors:
+        try:
+            numbers = np.asarray([[np.asarray(item, dtype=np.float64) for item in pair] for pair in pairs])
+        except (TypeError, ValueError) as error:
+            raise ImageInputError(
+                f"featurizer=None takes pairs of descriptors, vectors of one length, which these are not ({error}); "
+                'for pictures pass a featurizer, such as "dlib_face"'
+            ) from error
+        return _from_numbers(numbers, descriptors)._replace(index=_named(index, len(pairs)))
+    items: list = []
+    known: dict = {}
+    places = np.array([[_place(item, items, known) for item in pair] for pair in pairs], dtype=np.intp)
+    return Pairs(items, places[:, 0], places[:, 1], _named(index, len(pairs)))
+
+
+def _listed(pairs: Any) -> list:
+    if isinstance(pairs, str | bytes | os.PathLike | Mapping) or not isinstance(pairs, Iterable):
+        raise ImageInputError(f"pairs must be {_FORMS}, got {type(pairs).__name__}")
+    pairs = list(pairs)
+    if not pairs:
+        raise ImageInputError("pairs is empty: pass at least one pair")
+    return pairs
+
+
+def _check_pair(i: int, pair: Any) -> None:
+    is_pair = isinstance(pair, Sequence | np.ndarray | pd.Series) and not isinstance(pair, str | bytes | bytearray)
+    if is_pair and len(pair) == 2:
+        return
+    what = f"{type(pair).__name__} of length {len(pair)}" if is_pair else type(pair).__name__
+    raise ImageInputError(
+        f"pairs must be {_FORMS}, but pairs[{i}] is no pair: a {what}; of two lists of pictures make "
+        "list(zip(first, second, strict=True))"
+    )
+
+
+def _place(item: Any, items: list, known: dict) -> int:
+    # Equal bytes are found by their content later; an id stays unique while `items` holds the object.
+    key = os.fspath(item) if isinstance(item, str | os.PathLike) else id(item)
+    if key not in known:
+        known[key] = len(items)
+        items.append(item)
+    return known[key]
+
+
+def _from_numbers(pairs: np.ndarray, descriptors: bool) -> Pairs:
+    expected = "(n, 2, n_features)" if descriptors else "(n, 2, height, width) or (n, 2, height, width, channels)"
+    if pairs.ndim not in ((3,) if descriptors else (4, 5)) or pairs.shape[1] != 2:
+        raise ImageInputError(f"pairs must have the shape {expected}, got {pairs.shape}")
+    if not len(pairs):
+        raise ImageInputError("pairs is empty: pass at least one pair")
+    first = 2 * np.arange(len(pairs))
+    return Pairs(pairs.reshape(-1, *pairs.shape[2:]), first, first + 1, _named(None, len(pairs)))
+
+
+def _named(index, n_pairs):
+    return pd.RangeIndex(n_pairs) if index is None else index
+
+
+def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """Tabulate the pairs that cannot be compared.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        The pairs.
+    reasons : dict of int to str
+        Why a picture cannot be used, by its place in `items`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each such picture of a pair: `index` (position of the pair), `side` ("first" or "second"), `source`
+        and `reason`.
+    """
+    from sklearn_psp._images._sources import describe_source
+
+    rows = [
+        (int(pair), _SIDES[side], describe_source(pairs.items[places[pair]]), reasons[places[pair]])
+        for side, places in enumerate((pairs.first, pairs.second))
+        for pair in np.flatnonzero(np.isin(places, list(reasons)))
+    ]
+    frame = pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=["index", "side", "source", "reason"])
+    return frame.astype({"index": np.int64})
+
+
+@contextlib.contextmanager
+def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
+    """Let what a featurizer says of pictures be said of pairs.
+
+    Errors that name pictures are raised anew with the pair and the side; warnings about pictures are held back.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Whose items the featurizer is given.
+
+    Yields
+    ------
+    dict of int to str
+        Why a picture could not be used, by its place in `items`; filled when the block ends.
+    """
+    reasons: dict[int, str] = {}
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ImageReadWarning)
+            yield reasons
+    except ImageReadError as error:
+        table = None if error.errors is None else _reasons(error.errors)
+        message = _ITEM.sub(lambda found: _first_place(pairs, int(found[1])), str(error))
+        message = message.replace("remove it from X", "remove the pair").replace("from X", "from pairs")
+        raise type(error)(message, None if table is None else failed_pairs(pairs, table)) from error
+    for warning in caught:
+        if isinstance(warning.message, ImageReadWarning) and warning.message.errors is not None:
+            for item, reason in _reasons(warning.message.errors).items():
+                reasons.setdefault(item, reason)  # of several steps the first knows why
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _reasons(errors):
+    return dict(zip(errors["index"].tolist(), errors["reason"], strict=True))
+
+
+def _first_place(pairs, item):
+    for side, places in enumerate((pairs.first, pairs.second)):
+        found = np.flatnonzero(places == item)
+        if len(found):
+            return f"pairs[{found[0]}][{side}]"
+    return f"X[{item}]"
