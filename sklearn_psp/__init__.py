@@ -9,6 +9,8 @@ __version__ = "0.1.0.dev0"
 
 _WHERE = {
     "FaceAligner": "sklearn_psp.faces",
+    "FaceIdentifier": "sklearn_psp.faces",
+    "FaceVerifier": "sklearn_psp.faces",
     "NearestImageRetriever": "sklearn_psp._retriever",
     "PSPNetClassifier": "sklearn_psp._classifier",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",

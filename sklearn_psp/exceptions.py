@@ -14,6 +14,9 @@ __all__ = [
     "CacheSizeWarning",
     "CheckpointError",
     "DeviceError",
+    "EnrolmentWarning",
+    "FaceError",
+    "FaceWarning",
     "FewPairsWarning",
     "ImageInputError",
     "ImageReadError",
@@ -165,3 +168,7 @@ class IndexVersionWarning(PSPWarning):
 
 class FewPairsWarning(PSPWarning):
     """There are too few comparisons for the rate of errors that was asked for."""
+
+
+class EnrolmentWarning(PSPWarning):
+    """Somebody who is enrolled looks like somebody else who is."""

@@ -2,5 +2,6 @@
 
 from sklearn_psp._retriever._estimator import NearestImageRetriever
 from sklearn_psp._retriever._retrieve import retrieve
+from sklearn_psp._retriever._search import searched_vectors
 
-__all__ = ["NearestImageRetriever", "retrieve"]
+__all__ = ["NearestImageRetriever", "retrieve", "searched_vectors"]

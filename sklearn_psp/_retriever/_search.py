@@ -14,7 +14,7 @@ from sklearn_psp._retriever._results import drop_self, head_first, spread, witho
 from sklearn_psp.reranking import make_reranker
 from sklearn_psp.utils._arrays import blocks
 
-__all__ = ["SearchMixin"]
+__all__ = ["SearchMixin", "searched_vectors"]
 
 # Queries whose rankings are cut at k are ranked this many at a time.
 _RANKED_ROWS = 1024
@@ -159,6 +159,11 @@ class SearchMixin:
                 yield part, drop_self(distances, ranked, selves[part], k)[1]
             else:
                 yield part, view.query(vectors[part], k)[1]
+
+
+def searched_vectors(retriever):
+    """Return the descriptors of a gallery as they are compared: (n_vectors, n_features), float32; skipped ones not."""
+    return retriever._queries(None, retriever._gallery).vectors
 
 
 class _View:

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from sklearn_psp._persistence._values import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
 from sklearn_psp.faces._detectors import Chip, make_detector
 from sklearn_psp.faces._found import SELECTIONS, Found, faces_frame
@@ -23,7 +24,7 @@ __all__ = ["FaceAligner"]
 _PICTURES_AT_ONCE = 8
 
 
-class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """Find the faces of pictures, turn them upright and cut them out, as networks for faces need them.
 
     Each face becomes a chip: turned, scaled and shifted so that its eyes and nose stand where they stand in every other
@@ -230,8 +231,11 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def _search(self, X, *, cut):
-        """Search all pictures, and return chips or None, the table of faces and that of failures."""
+    def _search(self, X, *, cut, need_face=True):
+        """Search all pictures, and return chips or None, the table of faces and that of failures.
+
+        Without `need_face` a picture that has none to be taken is only noted, not complained of.
+        """
         from sklearn_psp._images import ReadFailure, as_pictures, failures_frame
 
         pictures = as_pictures(X)
@@ -241,7 +245,7 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
                 row = pictures.row(i)
                 if found.refusal is not None and (cut or found.unread):
                     failure = ReadFailure(row, source, found.refusal)
-                    if self.on_error == "raise":
+                    if self.on_error == "raise" and (need_face or found.unread):
                         self._raise(failure, found)
                     failures.append(failure)
                 places = {face: len(chips) + n for n, face in enumerate(found.selected)}
@@ -249,7 +253,7 @@ class FaceAligner(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
                 # Without chips, places are counted as if there were.
                 chips += found.chips or [None] * max(1, len(found.selected))
         errors = failures_frame(failures)
-        if failures:
+        if failures and need_face:
             first = failures[0]
             warnings.warn(
                 FaceWarning(

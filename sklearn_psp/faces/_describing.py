@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
 
-__all__ = ["FEATURIZERS", "Described", "describe", "make_face_featurizer", "new_featurizer"]
+__all__ = ["FEATURIZERS", "Described", "check_one_row_each", "describe", "make_face_featurizer", "new_featurizer"]
 
 FEATURIZERS = ("dlib_face",)
 
@@ -132,3 +132,12 @@ def describe(featurizer, X, y=None, *, fit=False):
         else:
             X = featurizer.fit(X, y).transform(X)
     return check_array(X, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
+
+
+def check_one_row_each(rows, n_pictures):
+    """Refuse descriptors that are not one for each picture."""
+    if len(rows) != n_pictures:
+        raise ValueError(
+            f"featurizer gave {len(rows):,} rows for {n_pictures:,} pictures, where each must give one: use "
+            'select="largest" or "confident" in FaceAligner, not "all"'
+        )

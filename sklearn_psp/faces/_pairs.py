@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
+from sklearn_psp.exceptions import ImageInputError, ImageReadError
+from sklearn_psp.faces._reasons import holding_reasons, reasons_of
 
 __all__ = ["Pairs", "as_pairs", "failed_pairs", "naming_pairs"]
 
@@ -200,26 +200,14 @@ def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
     dict of int to str
         Why a picture could not be used, by its place in `items`; filled when the block ends.
     """
-    reasons: dict[int, str] = {}
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ImageReadWarning)
+        with holding_reasons() as reasons:
             yield reasons
     except ImageReadError as error:
-        table = None if error.errors is None else _reasons(error.errors)
+        table = None if error.errors is None else failed_pairs(pairs, reasons_of(error.errors))
         message = _ITEM.sub(lambda found: _first_place(pairs, int(found[1])), str(error))
         message = message.replace("remove it from X", "remove the pair").replace("from X", "from pairs")
-        raise type(error)(message, None if table is None else failed_pairs(pairs, table)) from error
-    for warning in caught:
-        if isinstance(warning.message, ImageReadWarning) and warning.message.errors is not None:
-            for item, reason in _reasons(warning.message.errors).items():
-                reasons.setdefault(item, reason)  # of several steps the first knows why
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-def _reasons(errors):
-    return dict(zip(errors["index"].tolist(), errors["reason"], strict=True))
+        raise type(error)(message, table) from error
 
 
 def _first_place(pairs, item):

@@ -14,7 +14,15 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_psp.utils._arrays import row_blocks
 
-__all__ = ["METRICS", "Calibration", "as_score", "calibrate", "pair_similarities", "similarity_of_distance"]
+__all__ = [
+    "METRICS",
+    "Calibration",
+    "as_score",
+    "calibrate",
+    "pair_similarities",
+    "similarity_of_distance",
+    "similarity_of_score",
+]
 
 METRICS = ("cosine", "euclidean")
 
@@ -45,6 +53,11 @@ def pair_similarities(rows, first, second):
 def as_score(similarity, metric):
     """Show a similarity in a metric: itself for "cosine", the distance with a minus sign for "euclidean"."""
     return similarity if metric == "cosine" else -np.sqrt(2 - 2 * np.asarray(similarity))
+
+
+def similarity_of_score(score, metric):
+    """Return the similarity that is shown as a score; the way back of `as_score`."""
+    return float(score) if metric == "cosine" else 1 - min(score, 0.0) ** 2 / 2
 
 
 def similarity_of_distance(distance, metric):

@@ -1,0 +1,124 @@
+"""A threshold that keeps strangers out, and what it and scores are worth, from pictures whose people are known."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_psp.exceptions import FewPairsWarning
+from sklearn_psp.faces._people import cohort, person_similarities
+from sklearn_psp.faces._scores import calibrate
+from sklearn_psp.metrics import fpir_fnir, rate_interval, threshold_at_fpir
+
+__all__ = ["OpenSet", "fit_open_set"]
+
+# Enough for a rate of 0.01 to be known to a fifth; the time of 2,000 probes is that of 2,000 exact queries.
+_N_PROBES, _N_OTHERS = 2_000, 100_000
+# Similarities of probes to people, in float64: 128 MiB.
+_MOST_SIMILARITIES = 1 << 24
+_UNKNOWN = (math.nan, math.nan)
+
+
+class OpenSet(NamedTuple):
+    """What was learned, on the scale of similarities.
+
+    Parameters
+    ----------
+    threshold : float or None
+        The threshold; None where nothing tells.
+    fpir, fnir : float
+        Rates on the probes; NaN where there were none.
+    fpir_interval, fnir_interval : tuple of two floats
+        Their confidence intervals.
+    n_mated, n_nonmated : int
+        Number of probes.
+    calibration : tuple or None
+        The fields of a `Calibration`; None where nobody has two pictures.
+    """
+
+    threshold: float | None
+    fpir: float = math.nan
+    fpir_interval: tuple[float, float] = _UNKNOWN
+    fnir: float = math.nan
+    fnir_interval: tuple[float, float] = _UNKNOWN
+    n_mated: int = 0
+    n_nonmated: int = 0
+    calibration: tuple | None = None
+
+
+def fit_open_set(vectors, codes, n_people, strangers, *, fpir, threshold, random_state):
+    """Fit the threshold of a gallery, and measure it.
+
+    Non-mated probes are the strangers and, as they would fare if they were not enrolled, pictures of the gallery
+    against everybody else. Mated probes are the same pictures of the gallery against the others.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_vectors, n_features), float32
+        The gallery; of unit length for the metric "cosine".
+    codes : ndarray of shape (n_vectors,), int
+        Whose picture each is, from 0; everybody has one.
+    n_people : int
+        Number of people, at least one.
+    strangers : ndarray of shape (n_strangers, n_features), float32
+        Pictures of people who are not enrolled.
+    fpir : float or None
+        The rate that the threshold is fitted for; None: for a closed set, which needs none.
+    threshold : float or None
+        A threshold that was given.
+    random_state : RandomState
+        Draws probes.
+
+    Returns
+    -------
+    OpenSet
+        The threshold and the rest.
+
+    Warns
+    -----
+    FewPairsWarning
+        If there are too few probes for the rate, or nobody has two pictures.
+    """
+    n_probes = max(100, min(_N_PROBES, _MOST_SIMILARITIES // n_people))
+    own, best_other, others = cohort(
+        vectors, codes, n_people, n_probes=n_probes, n_others=_N_OTHERS, random_state=random_state
+    )
+    nonmated = best_other[np.isfinite(best_other)]
+    if len(strangers):
+        to_people = person_similarities(strangers, vectors, codes, n_people)
+        nonmated = np.concatenate((to_people.max(axis=1), nonmated))
+        others = np.concatenate((others, to_people.ravel()))
+    mated = np.isfinite(own)
+    calibration = None
+    if mated.any() and len(others):
+        same = np.repeat([True, False], [np.count_nonzero(mated), len(others)])
+        calibration = tuple(calibrate(same, np.concatenate((own[mated], others))))
+    if fpir is None:
+        return OpenSet(-math.inf, calibration=calibration)
+    if threshold is None and len(nonmated):
+        threshold = threshold_at_fpir(nonmated, fpir)
+    if not mated.any():
+        warnings.warn(
+            "nobody has two pictures in the gallery: how often enrolled people are not recognised (fnir_) cannot be "
+            "measured, and probabilities cannot be given. The threshold knows strangers alone; enroll two or more "
+            "pictures of some people",
+            FewPairsWarning,
+            stacklevel=5,
+        )
+    result = OpenSet(threshold, n_mated=int(mated.sum()), n_nonmated=len(nonmated), calibration=calibration)
+    return result if threshold is None else _measured(result, own[mated], (own > best_other)[mated], nonmated)
+
+
+def _measured(result, own, first, nonmated):
+    """Add the rates at the threshold, as far as there are probes."""
+    rates = {}
+    # The metric takes probes of both kinds; of those that are missing one is made up, and its rate is not looked at.
+    probes = (own, first) if len(own) else (np.zeros(1), np.ones(1, dtype=bool))
+    fpir, fnir = fpir_fnir(*probes, nonmated if len(nonmated) else np.zeros(1), result.threshold)
+    for name, rate, n in (("fpir", fpir, len(nonmated)), ("fnir", fnir, len(own))):
+        if n:
+            rates |= {name: rate, f"{name}_interval": rate_interval(round(rate * n), n)}
+    return result._replace(**rates)

@@ -1,0 +1,482 @@
+"""FaceVerifier: do two pictures show the same person?"""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_psp._persistence._values import PackedValuesMixin
+from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError
+from sklearn_psp.faces._describing import FEATURIZERS, Described, check_one_row_each, describe, new_featurizer
+from sklearn_psp.faces._pairs import as_pairs, failed_pairs, naming_pairs
+from sklearn_psp.faces._scores import METRICS, Calibration, as_score, calibrate, pair_similarities
+from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, threshold_at, threshold_interval
+from sklearn_psp.metrics._pairs import as_flags
+from sklearn_psp.metrics._targets import check_target
+from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
+
+__all__ = ["FaceVerifier", "Verification"]
+
+_NOT_FITTED = (
+    "This %(name)s is not fitted: its threshold comes from pairs of which it is known whether they show the same "
+    "person, and none is invented. Call fit(pairs, y), or load one that was saved"
+)
+
+
+class Verification(NamedTuple):
+    """What `FaceVerifier.verify` says of two pictures.
+
+    Parameters
+    ----------
+    same : bool
+        Whether it is the same person.
+    score : float
+        How alike they are, in the verifier's metric.
+    threshold : float
+        The score from which on it is the same person.
+    probability : float
+        Probability that it is the same person, if as many pairs are genuine as were in `fit`.
+    """
+
+    same: bool
+    score: float
+    threshold: float
+    probability: float
+
+
+class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
+    """Tell whether two pictures show the same person, by a threshold that was learned from labelled pairs.
+
+    The pictures of a pair are described, compared, and accepted if their score is at or above `threshold_`. What the
+    threshold is to reach is `target`; what it reaches on the pairs of `fit`, and how far it may be off, are attributes.
+
+    Parameters
+    ----------
+    featurizer : "dlib_face", transformer or None, default="dlib_face"
+        Turns pictures into descriptors. `"dlib_face"` stands for `make_face_featurizer()`: faces found and aligned by
+        dlib, and described by its network (extra `faces`). Give an estimator to set and tune its parameters, such as
+        `featurizer__psp__bin_sizes`. It is cloned and fitted; who is whom it is told by the genuine pairs. None: the
+        pairs hold descriptors.
+    target : {"accuracy", "eer"} or tuple ("far", rate), default="accuracy"
+        What the threshold is to reach on the pairs of `fit`: the most right decisions, equal rates of both errors, or
+        at most this rate of false acceptances, such as `("far", 0.001)`. See `sklearn_psp.metrics.threshold_at`.
+    metric : {"cosine", "euclidean"}, default="cosine"
+        Cosine similarity, or Euclidean distance with a minus sign. On descriptors of unit length both decide alike.
+    confidence : float in (0, 1), default=0.95
+        How sure the intervals are.
+    on_error : {"raise", "nan"}, default="raise"
+        What happens to a pair of which a picture cannot be read or has no face: an error that names it, or NaN and one
+        `FaceWarning` for all of them. `fit` and `score` leave such pairs out then; `predict` has no label for them, and
+        raises.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `threshold_interval_`. Nothing else is random.
+
+    Attributes
+    ----------
+    threshold_ : float
+        A pair is accepted if its score is at or above it; in the metric's units.
+    threshold_interval_ : tuple of two floats
+        Confidence interval of the threshold, by a bootstrap over the pictures; see
+        `sklearn_psp.metrics.threshold_interval`.
+    far_, frr_ : float
+        False acceptance and false rejection rate on the pairs of `fit`. On others they will be worse.
+    far_interval_, frr_interval_ : tuple of two floats
+        Their confidence intervals, which take pairs for independent; see `sklearn_psp.metrics.rate_interval`.
+    eer_ : float
+        Equal error rate on the pairs of `fit`.
+    n_genuine_, n_impostor_ : int
+        Pairs that the threshold was learned from.
+    classes_ : ndarray of shape (2,)
+        The labels of `fit`: of two people, and of the same person.
+    featurizer_ : transformer
+        The fitted featurizer. Only if there is one.
+    errors_ : pandas.DataFrame
+        Pictures of `fit` that left a pair out: `index` (position of the pair), `side`, `source`, `reason`. Only with
+        `on_error="nan"`.
+
+    See Also
+    --------
+    FaceIdentifier : Tells who it is, among many people.
+    sklearn_psp.displays.VerificationDisplay : Draws the error rates.
+    sklearn_psp.metrics.lfw_accuracy : The protocol of Labeled Faces in the Wild.
+
+    Notes
+    -----
+    A featurizer that learns, such as `part_weights="learned"`, learns from the same pairs as the threshold, which then
+    comes out too favourable; fit it on other people and pass it in a `sklearn.frozen.FrozenEstimator`.
+
+    References
+    ----------
+    Platt, "Probabilistic Outputs for Support Vector Machines", 1999, for the probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_psp import FaceVerifier
+    >>> rng = np.random.default_rng(0)
+    >>> people = rng.normal(size=(20, 16))
+    >>> def photographs():
+    ...     return people + 0.3 * rng.normal(size=people.shape)
+    >>> genuine = np.stack([photographs(), photographs()], axis=1)
+    >>> impostor = np.stack([photographs(), np.roll(photographs(), 1, axis=0)], axis=1)
+    >>> verifier = FaceVerifier(featurizer=None, random_state=0)
+    >>> verifier = verifier.fit(np.r_[genuine, impostor], np.repeat([True, False], 20))
+    >>> verifier.predict(genuine[:3]).tolist(), verifier.predict(impostor[:3]).tolist()
+    ([True, True, True], [False, False, False])
+    >>> verifier.verify(genuine[0, 0], genuine[0, 1]).same
+    True
+    """
+
+    _parameter_constraints = {
+        "featurizer": [StrOptions(set(FEATURIZERS)), HasMethods(["fit", "transform"]), None],
+        "target": [str, tuple, list],
+        "metric": [StrOptions(set(METRICS))],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        featurizer="dlib_face",
+        *,
+        target="accuracy",
+        metric="cosine",
+        confidence=0.95,
+        on_error="raise",
+        random_state=None,
+    ):
+        self.featurizer = featurizer
+        self.target = target
+        self.metric = metric
+        self.confidence = confidence
+        self.on_error = on_error
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)  # featurizer is an estimator with parameters of its own
+    def fit(self, pairs, y):
+        """Learn the threshold, and what a score says of the person.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            Pairs of pictures: paths, bytes, PIL images or arrays; with `featurizer=None` of descriptors, of shape
+            (n_pairs, 2, n_features). A picture that is in several pairs is described once.
+        y : array-like of shape (n_pairs,), bool or 0 and 1
+            1 for a pair of the same person.
+
+        Returns
+        -------
+        FaceVerifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ImageInputError
+            If they are no pairs.
+        ImageReadError
+            With `on_error="raise"`, if a picture cannot be read; a `FaceError`, if it has no face.
+        ValueError
+            If y is not bool, or 0 and 1, or there are no pairs of one kind.
+
+        Warns
+        -----
+        FewPairsWarning
+            If there are too few impostor pairs for the target.
+        FaceWarning
+            With `on_error="nan"`, if pairs are left out.
+        """
+        check_target(self.target)
+        pairs = as_pairs(pairs, descriptors=self.featurizer is None)
+        same = _check_flags(y, pairs.n_pairs)
+        featurizer = new_featurizer(self.featurizer, self.on_error)
+        similarity, errors = self._compare(featurizer, pairs, same, fit=True)
+        self._report(pairs.n_pairs, errors)
+        kept = ~np.isnan(similarity)
+        same, similarity = same[kept], similarity[kept]
+        _check_both_kinds(same, len(errors))
+        threshold = threshold_at(same, similarity, self.target)
+        self._learn(same, similarity, threshold, np.column_stack((pairs.first, pairs.second))[kept])
+        self.classes_ = _classes_of(y)
+        self.__dict__.pop("featurizer_", None)
+        self.__dict__.pop("errors_", None)
+        if featurizer is not None:
+            self.featurizer_ = featurizer
+        if self.on_error == "nan":
+            self.errors_ = errors
+        return self
+
+    def _learn(self, same, similarity, threshold, items):
+        interval = threshold_interval(
+            same,
+            similarity,
+            self.target,
+            items=items,
+            confidence=self.confidence,
+            random_state=self.random_state,
+        )
+        self._threshold = threshold
+        self._metric = self.metric
+        self.threshold_ = float(as_score(threshold, self.metric))
+        self.threshold_interval_ = tuple(float(as_score(end, self.metric)) for end in interval)
+        self.far_, self.frr_ = far_frr(same, similarity, threshold)
+        self.n_genuine_ = int(np.count_nonzero(same))
+        self.n_impostor_ = len(same) - self.n_genuine_
+        self.far_interval_, self.frr_interval_ = (
+            rate_interval(round(rate * n), n, confidence=self.confidence)
+            for rate, n in ((self.far_, self.n_impostor_), (self.frr_, self.n_genuine_))
+        )
+        self.eer_ = equal_error_rate(same, similarity)
+        self._calibration = tuple(calibrate(same, similarity))
+
+    def score_samples(self, pairs):
+        """Say how alike the two of each pair are.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), float64
+            Cosine similarities, or distances with a minus sign; NaN for pairs that cannot be compared, with
+            `on_error="nan"`.
+        """
+        return as_score(self._similarities(pairs)[0], self._metric)
+
+    def decision_function(self, pairs):
+        """Say how far the score of each pair is above the threshold.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,), float64
+            The scores less `threshold_`: from 0 on it is the same person. NaN for pairs that cannot be compared, with
+            `on_error="nan"`.
+        """
+        return self.score_samples(pairs) - self.threshold_
+
+    def predict_proba(self, pairs):
+        """Say how probable it is that each pair shows two people, and the same person.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, 2), float64
+            Probabilities in the order of `classes_`, for a share of genuine pairs as in `fit`. They say nothing of the
+            threshold: with the target "far" a pair may be rejected that is probably genuine. NaN for pairs that cannot
+            be compared, with `on_error="nan"`.
+        """
+        probability = self._probabilities(self._similarities(pairs)[0])
+        return np.column_stack((1 - probability, probability))
+
+    def predict(self, pairs):
+        """Say whether each pair shows the same person.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,)
+            Labels, of `classes_`.
+
+        Raises
+        ------
+        FaceError
+            If a pair cannot be compared, with `on_error="nan"`: there is no label for that. `predict_proba` and
+            `decision_function` give it NaN, and `verify` of two lists a missing value with the reason.
+        """
+        similarity, errors = self._similarities(pairs)
+        if np.isnan(similarity).any():
+            first = errors.iloc[0]
+            raise FaceError(
+                f"{int(np.isnan(similarity).sum()):,} pairs cannot be compared, the first is pairs[{first['index']}] "
+                f"({first['source']}: {first['reason']}): no label says so; predict_proba gives them NaN",
+                errors,
+            )
+        return self._labels(similarity)
+
+    def score(self, pairs, y, sample_weight=None):
+        """Share of the pairs that are decided rightly.
+
+        Parameters
+        ----------
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            As in `fit`.
+        y : array-like of shape (n_pairs,), bool or 0 and 1
+            1 for a pair of the same person.
+        sample_weight : array-like of shape (n_pairs,), default=None
+            Weights of the pairs.
+
+        Returns
+        -------
+        score : float
+            The accuracy. Pairs that cannot be compared are left out, with `on_error="nan"`.
+        """
+        similarity, _ = self._similarities(pairs)
+        same = _check_flags(y, len(similarity))
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, same)
+        kept = ~np.isnan(similarity)
+        if not kept.any():
+            raise FaceError("none of the pairs can be compared: there is nothing to score")
+        weights = None if sample_weight is None else sample_weight[kept]
+        return float(accuracy_score(same[kept], similarity[kept] >= self._threshold, sample_weight=weights))
+
+    def verify(self, a, b):
+        """Compare two pictures, or two lists of pictures one by one.
+
+        Parameters
+        ----------
+        a, b : picture, or collection of pictures
+            A path, bytes, a PIL image or an array each; or lists, columns or arrays of them, of one length. With
+            `featurizer=None` descriptors, of shape (n_features,) or (n_pairs, n_features).
+
+        Returns
+        -------
+        Verification or DataFrame
+            For two pictures whether it is the `same` person, the `score`, the `threshold`, and the `probability`. For
+            two lists a table with a row for each pair and these columns, and with `on_error="nan"` a `reason` where
+            pictures cannot be compared, and `same` is missing.
+
+        Raises
+        ------
+        ImageInputError
+            If one is a picture and the other a list, or their lengths differ.
+        ImageReadError
+            If one of two single pictures cannot be read, or has no face, whatever `on_error` says.
+        """
+        check_is_fitted(self, msg=_NOT_FITTED)
+        index = a.index if isinstance(a, pd.Series) else None
+        single = [self._is_single(side) for side in (a, b)]
+        if single[0] != single[1] or not (single[0] or len(a) == len(b)):
+            what = "one picture and a collection" if single[0] != single[1] else f"{len(a)} and {len(b)} pictures"
+            raise ImageInputError(f"verify takes two pictures, or two collections of one length, got {what}")
+        pairs = [(a, b)] if single[0] else list(zip(a, b, strict=True))
+        if single[0]:
+            similarity, errors = self._compared(pairs)
+            if len(errors):
+                raise FaceError(f"{errors['source'][0]} cannot be compared: {errors['reason'][0]}", errors)
+            score, probability = as_score(similarity, self._metric), self._probabilities(similarity)
+            return Verification(
+                bool(similarity[0] >= self._threshold), float(score[0]), self.threshold_, float(probability[0])
+            )
+        similarity, errors = self._similarities(pairs)
+        return self._table(similarity, errors, index)
+
+    def _table(self, similarity, errors, index):
+        same = pd.array(similarity >= self._threshold, dtype="boolean")
+        same[np.isnan(similarity)] = pd.NA
+        table = pd.DataFrame(
+            {
+                "same": same,
+                "score": as_score(similarity, self._metric),
+                "threshold": self.threshold_,
+                "probability": self._probabilities(similarity),
+            }
+        )
+        if self.on_error == "nan":
+            said = (errors["side"] + ": " + errors["reason"]).groupby(errors["index"]).agg("; ".join)
+            table["reason"] = said.reindex(table.index).astype(object).where(lambda reason: reason.notna(), None)
+        return table if index is None else table.set_axis(index)
+
+    def _is_single(self, picture):
+        if self.featurizer is None:
+            return np.ndim(picture) == 1
+        from sklearn_psp._images._sources import is_one_picture
+
+        return is_one_picture(picture)
+
+    def _labels(self, similarity):
+        return self.classes_[(similarity >= self._threshold).astype(np.intp)]
+
+    def _probabilities(self, similarity):
+        return Calibration(*self._calibration).probability(similarity)
+
+    def _similarities(self, pairs):
+        """Compare pairs, and report those that cannot be."""
+        similarity, errors = self._compared(pairs)
+        self._report(len(similarity), errors)
+        return similarity, errors
+
+    def _compared(self, pairs):
+        check_is_fitted(self, msg=_NOT_FITTED)
+        pairs = as_pairs(pairs, descriptors=self.featurizer is None)
+        return self._compare(getattr(self, "featurizer_", None), pairs)
+
+    def _compare(self, featurizer, pairs, same=None, *, fit=False):
+        """Return the similarities, NaN where there is none, and the table of why."""
+        people = pairs.people(same) if fit and featurizer is not None else None
+        with naming_pairs(pairs) as reasons:
+            rows = describe(featurizer, pairs.items, people, fit=fit)
+        check_one_row_each(rows, len(pairs.items))
+        described = Described(rows, self.metric if fit else self._metric)
+        reasons = {row: reasons.get(row) or described.reason(row) for row in np.flatnonzero(~described.valid).tolist()}
+        valid = described.valid[pairs.first] & described.valid[pairs.second]
+        similarity = np.full(pairs.n_pairs, np.nan)
+        similarity[valid] = pair_similarities(described.rows, pairs.first[valid], pairs.second[valid])
+        return similarity, failed_pairs(pairs, reasons)
+
+    def _report(self, n_pairs, errors):
+        if errors.empty:
+            return
+        first = errors.iloc[0]
+        named = f"pairs[{first['index']}], the {first['side']} ({first['source']}): {first['reason']}"
+        if self.on_error == "raise":
+            raise FaceError(f'{named}; remove the pair or pass on_error="nan"', errors)
+        n_failed = errors["index"].nunique()
+        warnings.warn(
+            FaceWarning(f"{n_failed:,} of {n_pairs:,} pairs cannot be compared; the first is {named}", errors),
+            stacklevel=4,
+        )
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "threshold_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+def _check_flags(y, n_pairs):
+    same = as_flags(y, "y", "1 for a pair of the same person")
+    if len(same) != n_pairs:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: there are {n_pairs:,} pairs, but y has "
+            f"{len(same):,} labels"
+        )
+    return same
+
+
+def _check_both_kinds(same, n_failed):
+    left = " that could be compared" if n_failed else ""
+    for kind, here in (("of the same person (1)", same), ("of two people (0)", ~same)):
+        if not here.any():
+            raise ValueError(f"y holds no pairs {kind}{left}: a threshold needs pairs of both kinds")
+
+
+def _classes_of(y):
+    y = np.asarray(y)
+    return np.array([0, 1]).astype(bool if y.dtype.kind == "O" else y.dtype)
