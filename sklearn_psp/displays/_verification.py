@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from numbers import Integral, Real
 
+import numpy as np
+
 from sklearn_psp.displays._draw_verification import draw_det, draw_histogram, draw_roc, percent
 from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, threshold_at
 from sklearn_psp.metrics._pairs import check_pairs
@@ -23,7 +25,7 @@ _DRAWING = {
 class VerificationDisplay:
     """Scores of pairs as a ROC curve, a DET curve or histograms.
 
-    It is recommended to make one with `from_predictions`, which also draws it.
+    It is recommended to make one with `from_estimator` or `from_predictions`, which also draw it.
 
     Parameters
     ----------
@@ -133,6 +135,73 @@ class VerificationDisplay:
                 self.line_ = draw_roc(ax, self.far, self.frr, smallest[0] if log_far else None, mark, drawing)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, pairs, y, *, kind="roc", threshold="fitted", name=None, ax=None, log_far=True, bins=50, **kwargs
+    ):
+        """Compare pairs and draw their scores.
+
+        Parameters
+        ----------
+        estimator : FaceVerifier
+            Fitted; or a fitted search over one, such as `GridSearchCV`.
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            Pairs, as the estimator takes them. Those that cannot be compared are left out.
+        y : array-like of shape (n_pairs,), bool or 0 and 1
+            1 for a genuine pair (the same person), 0 for an impostor pair.
+        kind : {"roc", "det", "histogram"}, default="roc"
+            What to draw, as for `plot`.
+        threshold : "fitted", float, "accuracy", "eer", tuple ("far", rate) or None, default="fitted"
+            The threshold to mark: that of the estimator, or as for `from_predictions`.
+        name : str or None, default=None
+            What the scores are called in the legend; None: the name of the estimator's class.
+        ax : matplotlib.axes.Axes or None, default=None
+            The axes to draw into. None makes a new figure.
+        log_far : bool, default=True
+            Whether the axis of the false acceptance rate is logarithmic; for "roc" only.
+        bins : int, default=50
+            Number of bins; for "histogram" only.
+        **kwargs : dict
+            Passed on to matplotlib, as for `plot`.
+
+        Returns
+        -------
+        display : VerificationDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        ValueError
+            As for `from_predictions`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_psp import FaceVerifier
+        >>> from sklearn_psp.displays import VerificationDisplay
+        >>> pairs = np.array([[[1.0, 0.1], [1.0, 0.0]], [[0.0, 1.0], [0.1, 1.0]], [[1.0, 0.0], [0.0, 1.0]]])
+        >>> verifier = FaceVerifier(featurizer=None, random_state=0).fit(pairs, [1, 1, 0])
+        >>> display = VerificationDisplay.from_estimator(verifier, pairs, [1, 1, 0], kind="histogram")
+        >>> display.threshold == verifier.threshold_
+        True
+        """
+        verifier = getattr(estimator, "best_estimator_", estimator)
+        scores = verifier.score_samples(pairs)
+        kept = ~np.isnan(scores)
+        return cls.from_predictions(
+            np.asarray(y)[kept],
+            scores[kept],
+            kind=kind,
+            threshold=verifier.threshold_ if isinstance(threshold, str) and threshold == "fitted" else threshold,
+            name=type(verifier).__name__ if name is None else name,
+            ax=ax,
+            log_far=log_far,
+            bins=bins,
+            **kwargs,
+        )
 
     @classmethod
     @validate_params(

@@ -8,10 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
+from sklearn.model_selection import GridSearchCV
 
+from sklearn_psp import FaceVerifier
 from sklearn_psp.displays import VerificationDisplay
 from sklearn_psp.displays._draw_verification import percent
-from sklearn_psp.exceptions import FewPairsWarning, MissingDependencyError
+from sklearn_psp.exceptions import FaceWarning, FewPairsWarning, MissingDependencyError
 from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, threshold_at
 
 KINDS = ["roc", "det", "histogram"]
@@ -245,3 +247,41 @@ def test_importing_the_display__loads_no_matplotlib():
     code = "import sys; from sklearn_psp.displays import VerificationDisplay; print('matplotlib' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert run.stdout.strip() == "False"
+
+
+def verifier_and_pairs():
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(30, 8))
+    genuine = np.stack([people, people + 0.3 * rng.normal(size=people.shape)], axis=1)
+    impostor = np.stack([people, np.roll(people, 1, axis=0)], axis=1)
+    pairs, y = np.concatenate([genuine, impostor]), np.repeat([1, 0], 30)
+    return FaceVerifier(None, on_error="nan", random_state=0).fit(pairs, y), pairs, y
+
+
+@pytest.mark.parametrize("kind", ["roc", "det", "histogram"])
+def test_from_estimator__marks_the_threshold_of_the_estimator(kind):
+    verifier, pairs, y = verifier_and_pairs()
+    display = VerificationDisplay.from_estimator(verifier, pairs, y, kind=kind)
+    assert display.threshold == verifier.threshold_
+    np.testing.assert_array_equal(display.scores, verifier.score_samples(pairs))
+    assert display.name == "FaceVerifier"
+    expected = VerificationDisplay.from_estimator(verifier, pairs, y, threshold=("far", 0.1), name="mine")
+    assert expected.threshold == threshold_at(y, display.scores, ("far", 0.1))
+    assert expected.name == "mine"
+    assert VerificationDisplay.from_estimator(verifier, pairs, y, threshold=None).threshold is None
+
+
+def test_from_estimator__leaves_out_what_cannot_be_compared():
+    verifier, pairs, y = verifier_and_pairs()
+    pairs = pairs.copy()
+    pairs[0, 0] = np.nan
+    with pytest.warns(FaceWarning, match="1 of 60 pairs cannot be compared"):
+        display = VerificationDisplay.from_estimator(verifier, pairs, y)
+    assert len(display.scores) == 59
+
+
+def test_from_estimator__takes_a_search_over_parameters():
+    verifier, pairs, y = verifier_and_pairs()
+    search = GridSearchCV(verifier, {"target": ["accuracy", "eer"]}, cv=2).fit(pairs, y)
+    display = VerificationDisplay.from_estimator(search, pairs, y)
+    assert display.threshold == search.best_estimator_.threshold_

@@ -1,0 +1,199 @@
+"""MatchDisplay: pairs of faces beside what was decided about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_psp._images._sources import describe_source
+from sklearn_psp.displays._assemble import choose
+from sklearn_psp.displays._draw_faces import draw_matches
+from sklearn_psp.faces._pairs import as_pairs
+from sklearn_psp.metrics._pairs import as_flags
+from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+
+__all__ = ["MatchDisplay", "ShownMatch"]
+
+
+# Compared by identity: pictures may be arrays.
+@dataclass(frozen=True, eq=False)
+class ShownMatch:
+    """Two pictures, and whether they show the same person.
+
+    Parameters
+    ----------
+    pictures : sequence of two of str, path-like, bytes, PIL.Image.Image, ndarray or None
+        The pictures.
+    names : sequence of two str
+        What they are called.
+    same : bool or None
+        Whether they were taken for the same person; None if they could not be compared.
+    score : float
+        How alike they are.
+    probability : float
+        How probable it is that it is the same person.
+    right : bool or None, default=None
+        Whether that is right; None where that is not known.
+
+    See Also
+    --------
+    MatchDisplay : Draws pairs.
+
+    Examples
+    --------
+    >>> from sklearn_psp.displays import ShownMatch
+    >>> ShownMatch(["a.jpg", "b.jpg"], ["a", "b"], same=True, score=0.97, probability=0.99).same
+    True
+    """
+
+    pictures: Sequence[Any] = field(repr=False)
+    names: Sequence[str]
+    same: bool | None
+    score: float
+    probability: float
+    right: bool | None = None
+
+
+class MatchDisplay:
+    """Pairs of faces, one row a pair: the pictures, the score, and whether they were taken for the same person.
+
+    It is recommended to make one with `from_estimator`, which also draws it.
+
+    Parameters
+    ----------
+    matches : sequence of ShownMatch
+        What is shown, from top to bottom.
+    threshold : float
+        The score from which on a pair is accepted.
+
+    Attributes
+    ----------
+    matches : tuple of ShownMatch
+        What is shown, from top to bottom.
+    threshold : float
+        The threshold.
+    ax_ : ndarray of shape (n_pairs, 3), object
+        The axes: both pictures and the text. Only once drawn.
+    figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
+        What holds the axes. Only once drawn.
+
+    See Also
+    --------
+    IdentificationDisplay : Draws pictures with the names of the people in them.
+    VerificationDisplay : Draws error rates.
+
+    Examples
+    --------
+    >>> from skimage.data import astronaut, cat
+    >>> from sklearn_psp.displays import MatchDisplay, ShownMatch
+    >>> match = ShownMatch([astronaut(), cat()], ["her", "it"], same=False, score=0.71, probability=0.0, right=True)
+    >>> MatchDisplay([match], threshold=0.92).plot().ax_.shape
+    (1, 3)
+    """
+
+    def __init__(self, matches, threshold):
+        self.matches, self.threshold = tuple(matches), threshold
+
+    @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
+    def plot(self, *, figure=None, cell_size=1.4):
+        """Draw the pairs.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
+            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+        cell_size : float, default=1.4, inches
+            Side of a picture's box in a new figure.
+
+        Returns
+        -------
+        self : MatchDisplay
+            With `ax_` and `figure_`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        self.figure_, self.ax_ = draw_matches(self.matches, self.threshold, figure, cell_size)
+        return self
+
+    @classmethod
+    @validate_params(
+        {
+            "n_pairs": [Interval(Integral, 1, None, closed="left")],
+            "select": [StrOptions({"first", "random", "worst"})],
+            "random_state": ["random_state"],
+        },
+        prefer_skip_nested_validation=True,
+    )
+    def from_estimator(cls, estimator, pairs, y=None, *, n_pairs=5, select="first", random_state=None, figure=None):
+        """Compare pairs and draw them.
+
+        Parameters
+        ----------
+        estimator : FaceVerifier
+            Fitted, with a featurizer; or a fitted search over one, such as `GridSearchCV`.
+        pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
+            Pairs of pictures, as the estimator takes them.
+        y : array-like of shape (n_pairs,), bool or 0 and 1, default=None
+            1 for a pair of the same person; with it, right decisions are green and wrong ones red.
+        n_pairs : int, default=5
+            How many pairs to show.
+        select : {"first", "random", "worst"}, default="first"
+            Which. "worst" are those on the wrong side of the threshold, the farthest first, and then those nearest to
+            it; it needs y.
+        random_state : int, RandomState instance or None, default=None
+            Seed of "random".
+        figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
+            What to draw into. None makes a new figure.
+
+        Returns
+        -------
+        display : MatchDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        ValueError
+            If `select="worst"` and there is no y, or y does not fit the pairs.
+        """
+        verifier = getattr(estimator, "best_estimator_", estimator)
+        same = None if y is None else as_flags(y, "y", "1 for a pair of the same person")
+        understood = as_pairs(pairs)
+        if same is not None and len(same) != understood.n_pairs:
+            raise ValueError(f"y must hold one label for each of the {understood.n_pairs} pairs; got {len(same)}")
+        if select == "worst":
+            if same is None:
+                raise ValueError('select="worst" needs y, which tells what would be right')
+            margins = np.where(same, 1, -1) * verifier.decision_function(pairs)
+            shown = np.argsort(margins, kind="stable")[:n_pairs]  # NaN comes last
+        else:
+            shown = choose(understood.n_pairs, n_pairs, select, random_state)
+        sides = [
+            [understood.items[place] for place in places[shown]] for places in (understood.first, understood.second)
+        ]
+        table = verifier.verify(*sides)
+        matches = []
+        for i, row in enumerate(table.itertuples()):
+            pictures = [side[i] for side in sides]
+            decided = None if pd.isna(row.same) else bool(row.same)
+            matches.append(
+                ShownMatch(
+                    pictures,
+                    [os.path.basename(describe_source(picture)) for picture in pictures],
+                    decided,
+                    row.score,
+                    row.probability,
+                    None if same is None or decided is None else bool(decided == same[shown[i]]),
+                )
+            )
+        return cls(matches, verifier.threshold_).plot(figure=figure)
