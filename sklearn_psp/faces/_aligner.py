@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from itertools import islice
 from numbers import Integral, Real
 
@@ -17,6 +16,7 @@ from sklearn_psp.faces._found import SELECTIONS, Found, faces_frame
 from sklearn_psp.faces._models import check_models
 from sklearn_psp.utils._compat import Interval, StrOptions, _fit_context
 from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceAligner"]
 
@@ -255,14 +255,8 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         errors = failures_frame(failures)
         if failures and need_face:
             first = failures[0]
-            warnings.warn(
-                FaceWarning(
-                    f"{len(failures):,} pictures gave no face; the first is X[{first.index}] ({first.source}): "
-                    f"{first.reason}",
-                    errors,
-                ),
-                stacklevel=4,  # past `_fit_context`
-            )
+            named = f"X[{first.index}] ({first.source}): {first.reason}"
+            warn_user(FaceWarning(f"{len(failures):,} pictures gave no face; the first is {named}", errors))
         return (_join(chips, self.size) if cut else None), faces_frame(rows), errors
 
     def _found(self, pictures, cut):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +16,13 @@ from sklearn_psp._retriever import NearestImageRetriever, searched_vectors
 from sklearn_psp._retriever._inputs import source_names
 from sklearn_psp.exceptions import EnrolmentWarning, FaceError, FaceWarning, FewPairsWarning, UnknownIdError
 from sklearn_psp.faces._describing import Described, check_one_row_each, describe, new_featurizer
-from sklearn_psp.faces._names import n_items, sorted_names, with_unknown
+from sklearn_psp.faces._names import check_one_name_each, n_items, plain, sorted_names, with_unknown
 from sklearn_psp.faces._open_set import fit_open_set
 from sklearn_psp.faces._people import same_picture_of_two
 from sklearn_psp.faces._reasons import holding_reasons
 from sklearn_psp.faces._scores import as_score, similarity_of_distance, similarity_of_score
 from sklearn_psp.utils._names import did_you_mean
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["GalleryMixin", "Nearest"]
 
@@ -65,14 +66,15 @@ class GalleryMixin:
         who[~stranger], who[stranger] = codes, len(people) + np.arange(np.count_nonzero(stranger))
         featurizer = new_featurizer(self.featurizer, self.on_error)
         described, errors = self._describe(featurizer, X, retriever.metric, who, fit=True)
+        check_one_name_each(names, len(described.rows))
         enrolled = described.valid & ~stranger
         self._report(errors, names, enrolled, stranger)
         if not enrolled.any():
             raise FaceError("no picture of anybody to be enrolled has a descriptor: the gallery would be empty", errors)
-        rows = described.rows[enrolled]
-        _check_one_person_each(rows, names[enrolled], np.flatnonzero(enrolled))
-        retriever.fit(rows, names[enrolled], metadata=_sources(X, enrolled))
-        self._take(retriever, described.rows[described.valid & stranger])
+        # A stranger who is enrolled too would raise the threshold above everybody's score.
+        _check_one_person_each(described.rows[described.valid], names[described.valid], np.flatnonzero(described.valid))
+        retriever.fit(described.rows[enrolled], names[enrolled], metadata=_sources(X, enrolled))
+        self._take(retriever, described.rows[described.valid & stranger], first=True)
         for attribute, value in {"featurizer_": featurizer, "errors_": errors}.items():
             self.__dict__.pop(attribute, None)
             if value is not None and (attribute != "errors_" or self.on_error == "nan"):
@@ -81,23 +83,24 @@ class GalleryMixin:
     def _enroll(self, X, names, stranger, add):
         if stranger.any():
             raise ValueError(f"nobody can be enrolled as {self.unknown_label!r}, which is the name of strangers")
+        sorted_names(np.concatenate((self.people_.astype(object), names.astype(object))))  # refuses other kinds
         known = np.isin(names, self.people_)
         if known.any() and not add:
             raise ValueError(
-                f"{_listed(names[known])} are enrolled already: pass add=True if these are further pictures of them, "
+                f"enrolled already: {_listed(names[known])}; pass add=True if these are further pictures of them, "
                 "remove them first if these are to replace the others, and give other people other names"
             )
         described, errors = self._describe(getattr(self, "featurizer_", None), X, self.retriever_.effective_metric_)
+        check_one_name_each(names, len(described.rows))
         valid = described.valid
-        self._report(errors, names, valid, stranger)
+        self._report(errors, names, valid | known, stranger)
         rows, names, places = described.rows[valid], names[valid], np.flatnonzero(valid)
         if not len(rows):
             return
         _check_one_person_each(rows, names, places)
         if len(self.people_):
             self._compare_with_enrolled(rows, names, places, known[valid])
-        self.retriever_.partial_fit(rows, names, metadata=_sources(X, valid))
-        self._take(self.retriever_, self._strangers)
+        self._take(copy(self.retriever_).partial_fit(rows, names, metadata=_sources(X, valid)), self._strangers)
 
     def _compare_with_enrolled(self, rows, names, places, known):
         """Refuse pictures that are there as somebody else, and warn of people who look as if they were."""
@@ -107,8 +110,18 @@ class GalleryMixin:
         if len(same):
             i = same[0]
             raise ValueError(
-                f"X[{places[i]}] is to be enrolled as {names[i]!r}, but is a picture that is enrolled as "
-                f"{taken_for[i]!r}: one person would be there twice; leave it out, or correct the name"
+                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but is a picture that is enrolled as "
+                f"{plain(taken_for[i])!r}: one person would be there twice; leave it out, or correct the name"
+            )
+        n_strangers = len(self._strangers)
+        stranger = same_picture_of_two(
+            np.concatenate((self._strangers, rows)), np.arange(n_strangers + len(rows)) >= n_strangers
+        )
+        if stranger is not None:
+            i = stranger[1] - n_strangers
+            raise ValueError(
+                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but fit was given the same picture as that "
+                "of a stranger, whom the threshold is to keep out; leave it out, or fit again without that stranger"
             )
         accepted = nearest.similarity >= self._threshold
         if math.isinf(self._threshold):
@@ -118,12 +131,12 @@ class GalleryMixin:
             others, counts = np.unique(nearest.person[own & accepted], return_counts=True)
             if len(others) and 2 * counts.max() > own.sum():
                 other = self.people_[others[counts.argmax()]]
-                warnings.warn(
-                    f"{name!r} is enrolled now, but {counts.max():,} of {own.sum():,} pictures would have been taken "
-                    f"for {other!r}: if they are one person, remove({[name]!r}) and enroll them as {other!r} with "
-                    "add=True",
-                    EnrolmentWarning,
-                    stacklevel=5,
+                warn_user(
+                    EnrolmentWarning(
+                        f"{plain(name)!r} is enrolled now, but {counts.max():,} of {own.sum():,} pictures would have "
+                        f"been taken for {plain(other)!r}: if they are one person, remove({[plain(name)]!r}) and "
+                        f"enroll them as {plain(other)!r} with add=True"
+                    )
                 )
 
     def _remove(self, names):
@@ -132,46 +145,51 @@ class GalleryMixin:
         if len(unknown):
             hint = did_you_mean(str(unknown[0]), map(str, self.people_.tolist()))
             raise UnknownIdError(f"nobody is enrolled as {_listed(unknown)}; {hint}people_ lists everybody")
-        self.retriever_.remove(self.retriever_.ids_[np.isin(self.retriever_.labels_, names)])
-        self._take(self.retriever_, self._strangers)
+        retriever = self.retriever_
+        self._take(copy(retriever).remove(retriever.ids_[np.isin(retriever.labels_, names)]), self._strangers)
 
-    def _take(self, retriever, strangers):
-        """Take a gallery for one's own, and fit the threshold to it."""
+    def _take(self, retriever, strangers, *, first=False):
+        """Take a gallery for one's own, and fit the threshold to it; what goes wrong changes nothing."""
         labels = retriever.labels_
         people, codes = sorted_names(labels) if len(labels) else (labels, np.empty(0, dtype=np.intp))
         learned = None
         if len(people):
-            given = None if self.threshold is None else similarity_of_score(self.threshold, retriever.metric)
+            metric = retriever.effective_metric_
             learned = fit_open_set(
                 searched_vectors(retriever),
                 codes,
                 len(people),
                 strangers,
+                metric=metric,
                 fpir=None if self.unknown_label is None else self.fpir,
-                threshold=given,
+                threshold=self._threshold_there_is(people, strangers, metric, first),
                 random_state=check_random_state(self.random_state),
             )
-            if learned.threshold is None:
-                self._keep_threshold(people)
         self.retriever_, self._strangers, self._codes = retriever, strangers, codes
         self.people_, self.classes_ = people, with_unknown(people, self.unknown_label)
         if learned is not None:
             self._learn(learned)
 
-    def _keep_threshold(self, people):
+    def _threshold_there_is(self, people, strangers, metric, first):
+        """Return the threshold as a similarity where it is given or must stay; None: it is to be fitted."""
+        if self.threshold is not None:
+            return similarity_of_score(self.threshold, metric)
+        if self.unknown_label is None or len(people) > 1 or len(strangers):
+            return None
         message = (
-            f"{people[0]!r} is the only person enrolled, and there are no pictures of strangers: nothing tells how "
-            f"alike two people may be; enroll others, or give pictures of others with y={self.unknown_label!r} to fit"
+            f"{plain(people[0])!r} is the only person enrolled, and there are no pictures of strangers: nothing tells "
+            "how alike two people may be; enroll others, or give fit pictures of others with "
+            f"y={self.unknown_label!r}"
         )
-        if not self.__sklearn_is_fitted__():
+        if first:
             raise ValueError(f"{message}, or pass threshold=")
-        warnings.warn(f"{message}; the threshold stays what it was", FewPairsWarning, stacklevel=5)
+        warn_user(FewPairsWarning(f"{message}; the threshold stays what it was"))
+        return self._threshold
 
     def _learn(self, learned):
-        if learned.threshold is not None:
-            self._threshold = learned.threshold
-            metric = self.retriever_.effective_metric_
-            self.threshold_ = -math.inf if math.isinf(learned.threshold) else float(as_score(learned.threshold, metric))
+        self._threshold = learned.threshold
+        metric = self.retriever_.effective_metric_
+        self.threshold_ = -math.inf if math.isinf(learned.threshold) else float(as_score(learned.threshold, metric))
         self.fpir_, self.fpir_interval_ = learned.fpir, learned.fpir_interval
         self.fnir_, self.fnir_interval_ = learned.fnir, learned.fnir_interval
         self.n_mated_, self.n_nonmated_ = learned.n_mated, learned.n_nonmated
@@ -184,12 +202,13 @@ class GalleryMixin:
                 raise ValueError(f"retriever must have {name}=None, got {getattr(retriever, name)!r}: {instead}")
         return retriever
 
-    def _probes(self, X):
-        """Describe faces to be identified."""
+    def _probes(self, X, *, as_table=False):
+        """Describe faces to be identified; a table has the reasons, so that nothing is left to warn of."""
         self._check_searchable()
         featurizer = getattr(self, "featurizer_", None)
         described, errors = self._describe(featurizer, X, self.retriever_.effective_metric_)
-        self._report(errors)
+        if not as_table or self.on_error == "raise":
+            self._report(errors)
         return described, errors
 
     def _check_searchable(self):
@@ -209,7 +228,7 @@ class GalleryMixin:
                 rows = describe(featurizer, X, y, fit=fit)
         check_one_row_each(rows, n_items(X, default=len(rows)))
         described = Described(rows, metric)
-        return described, _failures(X, described, reasons)
+        return described, _failures(None if featurizer is None else X, described, reasons)
 
     def _report(self, errors, names=None, enrolled=None, stranger=None):
         if errors.empty:
@@ -220,7 +239,7 @@ class GalleryMixin:
             raise FaceError(f'{named}; remove it from X or pass on_error="nan"', errors)
         lost = "" if names is None else _lost(names, enrolled, stranger)
         what = "have no descriptor" if names is None else "are left out"
-        warnings.warn(FaceWarning(f"{len(errors):,} pictures {what}{lost}; the first is {named}", errors), stacklevel=5)
+        warn_user(FaceWarning(f"{len(errors):,} pictures {what}{lost}; the first is {named}", errors))
 
     def _nearest(self, rows):
         """Find the two best people of each row: as many pictures as it takes to see two people."""
@@ -256,13 +275,12 @@ class GalleryMixin:
 
 
 def _check_one_person_each(rows, names, places):
-    _, codes = sorted_names(names)
-    twice = same_picture_of_two(rows, codes)
+    twice = same_picture_of_two(rows, pd.factorize(names)[0])
     if twice is not None:
         (i, name_i), (j, name_j) = ((places[row], names[row]) for row in twice)
         raise ValueError(
-            f"X[{i}] and X[{j}] are the same picture, but y says that one is {name_i!r} and the other {name_j!r}: one "
-            "person would be there twice; leave one out, or correct the names"
+            f"X[{i}] and X[{j}] are the same picture, but y says that one is {plain(name_i)!r} and the other "
+            f"{plain(name_j)!r}: one person would be there twice; leave one out, or correct the names"
         )
 
 

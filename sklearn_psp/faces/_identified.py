@@ -42,12 +42,15 @@ def identified_frame(identifier, X, select):
         # A centre of one's own, not that of these faces, is what `featurizer[1:]` has.
         described = _described(describe(featurizer[1:], chips), identifier) if chips else None
     else:
-        described, errors = identifier._probes(X)
+        described, errors = identifier._probes(X, as_table=True)
         faces = pd.DataFrame({"picture": np.flatnonzero(described.valid), **dict.fromkeys(_BOX, np.nan)})
         described = _described(described.rows[described.valid], identifier) if described.valid.any() else None
-    faces = _with_names(faces, described, identifier)
-    without = pd.DataFrame({"picture": errors["index"], "reason": errors["reason"]})
-    faces = pd.concat([faces, without.astype({"reason": object})], ignore_index=True) if len(without) else faces
+    without = pd.DataFrame({"picture": errors["index"].to_numpy(), **dict.fromkeys(_BOX, np.nan)})
+    parts = [
+        _with_names(faces, described, identifier),
+        _with_names(without, None, identifier).assign(reason=pd.Series(errors["reason"], dtype=object)),
+    ]
+    faces = pd.concat([part for part in parts if len(part)], ignore_index=True)
     faces = faces.sort_values("picture", kind="stable", ignore_index=True)
     index = own_index(X)
     if index is not None:
@@ -86,4 +89,4 @@ def _with_names(faces, described, identifier):
             columns["probability"][valid] = probabilities[np.arange(len(rows)), nearest.person]
         for row in np.flatnonzero(~valid):
             columns["reason"][row] = described.reason(row)
-    return faces.assign(**columns)
+    return faces.assign(**{name: pd.Series(column, dtype=column.dtype) for name, column in columns.items()})

@@ -14,9 +14,10 @@ from sklearn_psp._persistence._values import PackedValuesMixin
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.exceptions import FaceError
 from sklearn_psp.faces._describing import FEATURIZERS
+from sklearn_psp.faces._found import SELECTIONS
 from sklearn_psp.faces._gallery import GalleryMixin
 from sklearn_psp.faces._identified import identified_frame
-from sklearn_psp.faces._names import check_names
+from sklearn_psp.faces._names import check_names, check_one_name_each
 from sklearn_psp.faces._people import person_similarities
 from sklearn_psp.faces._scores import Calibration, as_score
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
@@ -286,7 +287,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         r"""Say how probable each person is, and that it is none of them.
 
         With :math:`L(s)` how many times as likely a score s is for the same as for another person, learned from the
-        gallery, N people and :math:`\pi` for `unknown_prior`
+        gallery and rising with s, N people and :math:`\pi` for `unknown_prior`
 
         .. math:: P(p | x) \propto \frac{1 - \pi}{N} L(s(x, p)), \qquad P(\text{unknown} | x) \propto \pi.
 
@@ -303,7 +304,8 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         Raises
         ------
         ValueError
-            If nobody has two pictures, so that nothing says what a score means, or the gallery is empty.
+            If nobody has two pictures, or there is one person alone and no stranger, so that nothing says what a score
+            means, or if the gallery is empty.
         """
         described, _ = self._probes(X)
         probabilities = np.full((len(described.rows), len(self.classes_)), np.nan)
@@ -329,6 +331,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         """
         names, _ = check_names(y, X, self.unknown_label)
         described, _ = self._probes(X)
+        check_one_name_each(names, len(described.rows))
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, names)[described.valid]
         if not described.valid.any():
             raise FaceError("none of the pictures has a descriptor: there is nothing to score")
@@ -367,15 +370,20 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             If the gallery is empty.
         """
         self._check_searchable()
+        if select not in SELECTIONS:
+            raise ValueError(f"select must be one of {', '.join(map(repr, SELECTIONS))}, got {select!r}")
         return identified_frame(self, X, select)
 
     def _probabilities(self, rows):
         if self._calibration is None:
-            raise ValueError(
+            missing = (
                 "nobody has two pictures in the gallery, so nothing says how alike two pictures of one person are, and "
-                "no probability can be given: enroll further pictures with enroll(X, y, add=True); predict and "
-                "identify work as they are"
+                "no probability can be given: enroll further pictures with enroll(X, y, add=True)"
+                if len(self._codes) == len(self.people_)
+                else "there is one person in the gallery and no stranger, so nothing says how alike two people are, "
+                "and no probability can be given: enroll others"
             )
+            raise ValueError(f"{missing}; predict and identify work as they are")
         similarities = person_similarities(rows, self._vectors(), self._codes, len(self.people_))
         odds = Calibration(*self._calibration).log_likelihood_ratio(similarities)
         if self.unknown_label is not None:

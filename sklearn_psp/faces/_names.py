@@ -8,7 +8,7 @@ from sklearn.utils.validation import column_or_1d
 
 from sklearn_psp.metrics._relevance import as_label_array
 
-__all__ = ["check_names", "n_items", "sorted_names", "with_unknown"]
+__all__ = ["check_names", "check_one_name_each", "n_items", "plain", "sorted_names", "with_unknown"]
 
 
 def check_names(y, X, unknown_label):
@@ -38,21 +38,27 @@ def check_names(y, X, unknown_label):
     if y is None:
         raise ValueError("FaceIdentifier requires y to be passed, but the target y is None: a name for each picture")
     names = column_or_1d(as_label_array(y), warn=True)
-    n_pictures = n_items(X, default=len(names))
-    if n_pictures != len(names):
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n_pictures:,} pictures, but y has "
-            f"{len(names):,} names"
-        )
+    check_one_name_each(names, n_items(X, default=len(names)))
     missing = np.flatnonzero(pd.isna(names))
     if len(missing):
         strangers = "" if unknown_label is None else f"; a stranger is called {unknown_label!r}"
         raise ValueError(f"y has {len(missing):,} missing names, the first at {missing[0]}{strangers}")
+    if not hasattr(y, "dtype") and all(isinstance(name, str) for name in names.tolist()):
+        names = names.astype(str)  # as scikit-learn makes of a list of texts
     if names.dtype.kind == "f" and not (np.isfinite(names) & (names == np.floor(names))).all():
         raise ValueError("Unknown label type: continuous. y must hold names, got numbers with fractions")
     if unknown_label is None:
         return names, np.zeros(len(names), dtype=bool)
     return names, np.fromiter((name == unknown_label for name in names.tolist()), bool, len(names))
+
+
+def check_one_name_each(names, n_pictures):
+    """Refuse names that are not one for each picture."""
+    if len(names) != n_pictures:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_pictures:,} pictures, but y has "
+            f"{len(names):,} names"
+        )
 
 
 def n_items(X, default=None):
@@ -61,6 +67,11 @@ def n_items(X, default=None):
     if shape:
         return shape[0]
     return len(X) if hasattr(X, "__len__") else default
+
+
+def plain(name):
+    """Return a name without numpy's type around it, as messages show it."""
+    return name.item() if isinstance(name, np.generic) else name
 
 
 def sorted_names(names):

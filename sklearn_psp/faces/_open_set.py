@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_psp.exceptions import FewPairsWarning
 from sklearn_psp.faces._people import cohort, person_similarities
-from sklearn_psp.faces._scores import calibrate
+from sklearn_psp.faces._scores import Calibration, calibrate, similarity_of_distance
 from sklearn_psp.metrics import fpir_fnir, rate_interval, threshold_at_fpir
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["OpenSet", "fit_open_set"]
 
@@ -19,6 +19,8 @@ __all__ = ["OpenSet", "fit_open_set"]
 _N_PROBES, _N_OTHERS = 2_000, 100_000
 # Similarities of probes to people, in float64: 128 MiB.
 _MOST_SIMILARITIES = 1 << 24
+# Of the log-odds, over the spread of similarities, where these say nothing.
+_LEAST_SLOPE = 1e-6
 _UNKNOWN = (math.nan, math.nan)
 
 
@@ -27,8 +29,8 @@ class OpenSet(NamedTuple):
 
     Parameters
     ----------
-    threshold : float or None
-        The threshold; None where nothing tells.
+    threshold : float
+        The threshold.
     fpir, fnir : float
         Rates on the probes; NaN where there were none.
     fpir_interval, fnir_interval : tuple of two floats
@@ -39,7 +41,7 @@ class OpenSet(NamedTuple):
         The fields of a `Calibration`; None where nobody has two pictures.
     """
 
-    threshold: float | None
+    threshold: float
     fpir: float = math.nan
     fpir_interval: tuple[float, float] = _UNKNOWN
     fnir: float = math.nan
@@ -49,7 +51,7 @@ class OpenSet(NamedTuple):
     calibration: tuple | None = None
 
 
-def fit_open_set(vectors, codes, n_people, strangers, *, fpir, threshold, random_state):
+def fit_open_set(vectors, codes, n_people, strangers, *, metric, fpir, threshold, random_state):
     """Fit the threshold of a gallery, and measure it.
 
     Non-mated probes are the strangers and, as they would fare if they were not enrolled, pictures of the gallery
@@ -65,10 +67,12 @@ def fit_open_set(vectors, codes, n_people, strangers, *, fpir, threshold, random
         Number of people, at least one.
     strangers : ndarray of shape (n_strangers, n_features), float32
         Pictures of people who are not enrolled.
+    metric : {"cosine", "euclidean"}
+        The metric that the gallery is searched by.
     fpir : float or None
         The rate that the threshold is fitted for; None: for a closed set, which needs none.
     threshold : float or None
-        A threshold that was given.
+        A threshold that was given; needed if there is one person alone and no stranger.
     random_state : RandomState
         Draws probes.
 
@@ -94,22 +98,43 @@ def fit_open_set(vectors, codes, n_people, strangers, *, fpir, threshold, random
     mated = np.isfinite(own)
     calibration = None
     if mated.any() and len(others):
-        same = np.repeat([True, False], [np.count_nonzero(mated), len(others)])
-        calibration = tuple(calibrate(same, np.concatenate((own[mated], others))))
+        calibration = tuple(_rising(own[mated], others))
     if fpir is None:
         return OpenSet(-math.inf, calibration=calibration)
-    if threshold is None and len(nonmated):
+    own, best_other, nonmated = (_as_searched(similarities, metric) for similarities in (own, best_other, nonmated))
+    if threshold is None:
         threshold = threshold_at_fpir(nonmated, fpir)
+        if threshold > nonmated.max():
+            # By a step of float32: one of float64 would be lost where the threshold is shown as a distance.
+            threshold = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
     if not mated.any():
-        warnings.warn(
-            "nobody has two pictures in the gallery: how often enrolled people are not recognised (fnir_) cannot be "
-            "measured, and probabilities cannot be given. The threshold knows strangers alone; enroll two or more "
-            "pictures of some people",
-            FewPairsWarning,
-            stacklevel=5,
+        warn_user(
+            FewPairsWarning(
+                "nobody has two pictures in the gallery: how often enrolled people are not recognised (fnir_) cannot "
+                "be measured, and probabilities cannot be given. The threshold knows strangers alone; enroll two or "
+                "more pictures of some people"
+            )
         )
     result = OpenSet(threshold, n_mated=int(mated.sum()), n_nonmated=len(nonmated), calibration=calibration)
-    return result if threshold is None else _measured(result, own[mated], (own > best_other)[mated], nonmated)
+    return _measured(result, own[mated], (own > best_other)[mated], nonmated)
+
+
+def _rising(own, others):
+    """Calibrate; where a person is no more like themself than like others, so that who is more alike stays ahead."""
+    similarities = np.concatenate((own, others))
+    line = calibrate(np.repeat([True, False], [len(own), len(others)]), similarities)
+    least = _LEAST_SLOPE / (float(similarities.std()) if np.ptp(similarities) else 1.0)
+    if line.slope >= least:
+        return line
+    level = math.log(line.prior / (1 - line.prior)) - least * float(similarities.mean())
+    return Calibration(least, level, line.prior)
+
+
+def _as_searched(similarities, metric):
+    """Round similarities as the search does, whose distances are float32, so that `predict` decides as counted here."""
+    half_squares = np.maximum(1 - similarities, 0)
+    distances = half_squares if metric == "cosine" else np.sqrt(2 * half_squares)
+    return similarity_of_distance(distances.astype(np.float32), metric)
 
 
 def _measured(result, own, first, nonmated):

@@ -150,7 +150,7 @@ def _from_numbers(pairs: np.ndarray, descriptors: bool) -> Pairs:
     if not len(pairs):
         raise ImageInputError("pairs is empty: pass at least one pair")
     first = 2 * np.arange(len(pairs))
-    return Pairs(pairs.reshape(-1, *pairs.shape[2:]), first, first + 1, _named(None, len(pairs)))
+    return Pairs(pairs.reshape(2 * len(pairs), *pairs.shape[2:]), first, first + 1, _named(None, len(pairs)))
 
 
 def _named(index, n_pairs):
@@ -211,8 +211,6 @@ def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
 
 
 def _first_place(pairs, item):
-    for side, places in enumerate((pairs.first, pairs.second)):
-        found = np.flatnonzero(places == item)
-        if len(found):
-            return f"pairs[{found[0]}][{side}]"
-    return f"X[{item}]"
+    places = np.column_stack((pairs.first, pairs.second))
+    found = np.argwhere(places == item)
+    return "pairs[{}][{}]".format(*found[0]) if len(found) else f"X[{item}]"

@@ -128,7 +128,8 @@ def same_picture_of_two(vectors, codes):
     tuple of two ints, or None
         Two vectors that are the same, of two people.
     """
-    whole = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors.itemsize * vectors.shape[1])))[:, 0]
+    vectors = np.ascontiguousarray(vectors) + np.float32(0)  # -0.0 is 0.0
+    whole = vectors.view(np.dtype((np.void, vectors.itemsize * vectors.shape[1])))[:, 0]
     _, first, group = np.unique(whole, return_index=True, return_inverse=True)
     other = np.flatnonzero(codes != codes[first[group]])
     return (int(first[group[other[0]]]), int(other[0])) if len(other) else None

@@ -52,7 +52,8 @@ def pair_similarities(rows, first, second):
 
 def as_score(similarity, metric):
     """Show a similarity in a metric: itself for "cosine", the distance with a minus sign for "euclidean"."""
-    return similarity if metric == "cosine" else -np.sqrt(2 - 2 * np.asarray(similarity))
+    # A threshold that nothing reaches may lie above the similarity of a picture to itself, where no distance is.
+    return similarity if metric == "cosine" else -np.sqrt(np.maximum(2 - 2 * np.asarray(similarity), 0))
 
 
 def similarity_of_score(score, metric):
@@ -116,10 +117,11 @@ def calibrate(same, similarity):
     n_impostor = len(same) - n_genuine
     believed = np.where(same, (n_genuine + 1) / (n_genuine + 2), 1 / (n_impostor + 2))
     # A target between 0 and 1 is one comparison of each kind, with weights.
-    center, spread = similarity.mean(), similarity.std() or 1.0
+    # Of equal numbers the deviation is often not 0, but rounding.
+    center, spread = similarity.mean(), similarity.std() if np.ptp(similarity) else 1.0
     X = np.tile((similarity - center) / spread, 2)[:, None]
     y = np.repeat([1, 0], len(similarity))
     weights = np.concatenate((believed, 1 - believed))
-    line = LogisticRegression(C=np.inf, max_iter=1000).fit(X, y, sample_weight=weights)
+    line = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(X, y, sample_weight=weights)
     slope = float(line.coef_[0, 0] / spread)
     return Calibration(slope, float(line.intercept_[0] - slope * center), n_genuine / len(same))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, thresh
 from sklearn_psp.metrics._pairs import as_flags
 from sklearn_psp.metrics._targets import check_target
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceVerifier", "Verification"]
 
@@ -97,6 +97,8 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         The labels of `fit`: of two people, and of the same person.
     featurizer_ : transformer
         The fitted featurizer. Only if there is one.
+    n_features_in_ : int
+        Length of the descriptors. Only with `featurizer=None`.
     errors_ : pandas.DataFrame
         Pictures of `fit` that left a pair out: `index` (position of the pair), `side`, `source`, `reason`. Only with
         `on_error="nan"`.
@@ -205,9 +207,11 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         threshold = threshold_at(same, similarity, self.target)
         self._learn(same, similarity, threshold, np.column_stack((pairs.first, pairs.second))[kept])
         self.classes_ = _classes_of(y)
-        self.__dict__.pop("featurizer_", None)
-        self.__dict__.pop("errors_", None)
-        if featurizer is not None:
+        for name in ("featurizer_", "n_features_in_", "errors_"):
+            self.__dict__.pop(name, None)
+        if featurizer is None:
+            self.n_features_in_ = pairs.items.shape[1]
+        else:
             self.featurizer_ = featurizer
         if self.on_error == "nan":
             self.errors_ = errors
@@ -224,7 +228,10 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         )
         self._threshold = threshold
         self._metric = self.metric
-        self.threshold_ = float(as_score(threshold, self.metric))
+        rejected = as_score(similarity[similarity < threshold], self.metric)
+        # A distance is coarser than a similarity: rounded, the threshold may fall on a pair that it rejects.
+        lowest = np.nextafter(rejected.max(initial=-np.inf), np.inf)
+        self.threshold_ = float(max(as_score(threshold, self.metric), lowest))
         self.threshold_interval_ = tuple(float(as_score(end, self.metric)) for end in interval)
         self.far_, self.frr_ = far_frr(same, similarity, threshold)
         self.n_genuine_ = int(np.count_nonzero(same))
@@ -400,8 +407,8 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         return table if index is None else table.set_axis(index)
 
     def _is_single(self, picture):
-        if self.featurizer is None:
-            return np.ndim(picture) == 1
+        if not hasattr(self, "featurizer_"):
+            return np.ndim(picture) == 1 and np.asarray(picture).dtype.kind != "O"  # a column may hold vectors
         from sklearn_psp._images._sources import is_one_picture
 
         return is_one_picture(picture)
@@ -420,8 +427,14 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
 
     def _compared(self, pairs):
         check_is_fitted(self, msg=_NOT_FITTED)
-        pairs = as_pairs(pairs, descriptors=self.featurizer is None)
-        return self._compare(getattr(self, "featurizer_", None), pairs)
+        featurizer = getattr(self, "featurizer_", None)
+        pairs = as_pairs(pairs, descriptors=featurizer is None)
+        if featurizer is None and pairs.items.shape[1] != self.n_features_in_:
+            raise ImageInputError(
+                f"pairs hold descriptors of {pairs.items.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_}, as in fit"
+            )
+        return self._compare(featurizer, pairs)
 
     def _compare(self, featurizer, pairs, same=None, *, fit=False):
         """Return the similarities, NaN where there is none, and the table of why."""
@@ -444,10 +457,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         if self.on_error == "raise":
             raise FaceError(f'{named}; remove the pair or pass on_error="nan"', errors)
         n_failed = errors["index"].nunique()
-        warnings.warn(
-            FaceWarning(f"{n_failed:,} of {n_pairs:,} pairs cannot be compared; the first is {named}", errors),
-            stacklevel=4,
-        )
+        warn_user(FaceWarning(f"{n_failed:,} of {n_pairs:,} pairs cannot be compared; the first is {named}", errors))
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "threshold_")

@@ -107,11 +107,13 @@ def _drawing(items, n_pairs, random_state):
         raise ValueError(
             f"items must hold the two pictures of each of the {n_pairs} pairs; got the shape {items.shape}"
         )
-    names, places = np.unique(items, return_inverse=True)
-    places = places.reshape(n_pairs, 2)
-    n_pairs_of = np.bincount(places.ravel())
-    alone = (n_pairs_of[places] == 1).all(axis=1)
-    n_alone, shared = int(alone.sum()), places[~alone]
+    places = np.unique(items, return_inverse=True)[1].reshape(n_pairs, 2)
+    n_times = np.bincount(places.ravel())
+    twice = places[:, :1] == places[:, 1:]  # a picture that is compared with itself
+    alone = (n_times[places] == 1 + twice).all(axis=1)
+    n_alone = int(alone.sum())
+    names, shared = np.unique(places[~alone], return_inverse=True)
+    shared = shared.reshape(-1, 2)
 
     def draw():
         weights = np.empty(n_pairs)

@@ -169,7 +169,7 @@ def threshold_at_fpir(nonmated_scores, fpir):
     """
     distinct, counts = np.unique(as_scores(nonmated_scores, "nonmated_scores"), return_counts=True)
     n_accepted = np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
-    warn_if_few(int(n_accepted[0]), fpir, "fpir", "non-mated probes", stacklevel=3)
+    warn_if_few(int(n_accepted[0]), fpir, "fpir", "non-mated probes")
     return threshold_before(distinct, int(np.argmax(n_accepted / n_accepted[0] <= fpir)))
 
 

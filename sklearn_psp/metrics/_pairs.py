@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from sklearn_psp.exceptions import FewPairsWarning
 from sklearn_psp.metrics._hits import check_sample_weight
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = [
     "Counts",
@@ -230,7 +230,7 @@ def threshold_before(distinct, place):
     return float(middle if low < middle else high)
 
 
-def warn_if_few(n, rate, name, what, stacklevel):
+def warn_if_few(n, rate, name, what):
     """Warn if a rate is below what n comparisons can show.
 
     Parameters
@@ -241,16 +241,15 @@ def warn_if_few(n, rate, name, what, stacklevel):
         The rate that was asked for.
     name, what : str
         What the rate is called, and what is counted.
-    stacklevel : int
-        As for `warnings.warn`, counted from the caller.
     """
     if 1 / n <= rate:
         return
     at_least, to_show = (math.ceil(errors / rate * (1 - 1e-12)) for errors in (1, 3))
-    warnings.warn(
-        f"{name}={rate:g} cannot be measured with {n:,} {what}: a single one that is accepted is already {1 / n:.2g}, "
-        f"so the threshold is set where none is. {at_least:,} are needed for the rate to allow one, and {to_show:,} of "
-        "which none is accepted to say with a confidence of 95% that the rate is not higher (the rule of three)",
-        FewPairsWarning,
-        stacklevel=stacklevel + 1,
+    warn_user(
+        FewPairsWarning(
+            f"{name}={rate:g} cannot be measured with {n:,} {what}: a single one that is accepted is already "
+            f"{1 / n:.2g}, so the threshold is set where none is. {at_least:,} are needed for the rate to allow one, "
+            f"and {to_show:,} of which none is accepted to say with a confidence of 95% that the rate is not higher "
+            "(the rule of three)"
+        )
     )

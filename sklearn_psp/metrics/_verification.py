@@ -222,7 +222,7 @@ def tar_at_far(y_true, scores, far):
     """
     same, scores, _ = check_pairs(y_true, scores)
     counts = count_errors(same, scores)
-    warn_if_few(int(counts.n_impostor), far, "far", "impostor pairs", stacklevel=3)
+    warn_if_few(int(counts.n_impostor), far, "far", "impostor pairs")
     n_rejected = counts.n_rejected[target_place(counts, "far", far)]
     return float((counts.n_genuine - n_rejected) / counts.n_genuine)
 
@@ -277,7 +277,7 @@ def threshold_at(y_true, scores, target):
     same, scores, _ = check_pairs(y_true, scores)
     counts = count_errors(same, scores)
     if kind == "far":
-        warn_if_few(int(counts.n_impostor), rate, "far", "impostor pairs", stacklevel=2)
+        warn_if_few(int(counts.n_impostor), rate, "far", "impostor pairs")
     return threshold_before(counts.distinct, target_place(counts, kind, rate))
 
 

@@ -7,7 +7,7 @@ stands in for it.
 from __future__ import annotations
 
 from common.networks import TinyNet
-from sklearn_psp import PSPNetClassifier, PSPNetFeaturizer
+from sklearn_psp import FaceIdentifier, NearestImageRetriever, PSPNetClassifier, PSPNetFeaturizer
 
 # Small pictures, one scale: the batteries are about conventions, and the descriptors' quality is tested elsewhere.
 _FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 8, "device": "cpu"}
@@ -49,6 +49,18 @@ CLASSIFIER_PICTURE_INSTANCES = {
         TinyNet(), part_weights="learned", **(_QUICK | {"train": "last_stage"}), **_TABLE
     ),
     "all": PSPNetClassifier(TinyNet(), **_QUICK, **_TABLE),
+}
+
+# A closed set: strangers have no class of their own in the tables and pictures of the batteries. Distances, because
+# tables have rows of zeros; and `on_error` of the identifier decides about rows of NaN, but the featurizer makes them.
+IDENTIFIER_TABLE_INSTANCES = {
+    "identifier": FaceIdentifier(None, unknown_label=None, retriever=NearestImageRetriever(metric="euclidean")),
+}
+
+IDENTIFIER_PICTURE_INSTANCES = {
+    "identifier": FaceIdentifier(
+        PSPNetFeaturizer(TinyNet(), center=False, on_error="nan", **_TINY), unknown_label=None
+    ),
 }
 
 _MODULE = {

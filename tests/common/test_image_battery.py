@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from common.classifiers import BROKEN_CLASSIFIERS, ColourClassifier
-from common.instances import CLASSIFIER_PICTURE_INSTANCES, PICTURE_INSTANCES
+from common.instances import CLASSIFIER_PICTURE_INSTANCES, IDENTIFIER_PICTURE_INSTANCES, PICTURE_INSTANCES
 from common.transformers import BROKEN, CentresEachBatch, ColourGrid, RepeatsNames, WorksUnfitted
 from sklearn_psp.utils import estimator_checks
 from sklearn_psp.utils.estimator_checks import check_image_estimator, parametrize_with_image_checks
@@ -20,9 +20,10 @@ CLASSIFIER_CHECKS = {name for name in SINGLE_CHECKS if "classifier" in name} | {
 TRANSFORMER_CHECKS = SINGLE_CHECKS - CLASSIFIER_CHECKS
 ALL_BROKEN = BROKEN + BROKEN_CLASSIFIERS
 _CLASSIFIERS = [*CLASSIFIER_PICTURE_INSTANCES.values(), ColourClassifier()]
+_IDENTIFIERS = [*IDENTIFIER_PICTURE_INSTANCES.values()]
 
 
-@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid(), *_CLASSIFIERS])
+@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid(), *_CLASSIFIERS, *_IDENTIFIERS])
 def test_image_battery(estimator, check):
     check(estimator)
 
@@ -40,6 +41,14 @@ def test_every_check_of_classifiers_is_in_their_battery(estimator):
     checks = [check.func.__name__ for _, check in parametrize_with_image_checks([estimator]).args[1]]
     assert sorted(checks) == sorted(CLASSIFIER_CHECKS | {"check_image_fit_keeps_params"})
     assert len(checks) == 6
+
+
+def test_every_check_of_classifiers_without_weights_is_in_the_battery_of_the_identifier():
+    checks = [check.func.__name__ for _, check in parametrize_with_image_checks(_IDENTIFIERS).args[1]]
+    # Its fit takes no weights: enrolled is enrolled.
+    weights = {"check_image_zero_weight_is_left_out"}
+    assert sorted(checks) == sorted(CLASSIFIER_CHECKS - weights | {"check_image_fit_keeps_params"})
+    assert len(checks) == 5
 
 
 def test_every_check_has_an_estimator_that_breaks_it():

@@ -9,12 +9,17 @@ from common.instances import (
     CLASSIFIER_EXPECTED_FAILURES,
     CLASSIFIER_TABLE_INSTANCES,
     EXPECTED_FAILURES,
+    IDENTIFIER_TABLE_INSTANCES,
     TABLE_INSTANCES,
 )
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.utils import estimator_checks
 
-_TABLES = ((TABLE_INSTANCES, EXPECTED_FAILURES), (CLASSIFIER_TABLE_INSTANCES, CLASSIFIER_EXPECTED_FAILURES))
+_TABLES = (
+    (TABLE_INSTANCES, EXPECTED_FAILURES),
+    (CLASSIFIER_TABLE_INSTANCES, CLASSIFIER_EXPECTED_FAILURES),
+    (IDENTIFIER_TABLE_INSTANCES, {}),
+)
 _INSTANCES = [estimator for instances, _ in _TABLES for estimator in instances.values()]
 
 
@@ -39,6 +44,10 @@ def test_at_least_45_checks_pass_for_the_featurizer(name):
 @pytest.mark.parametrize("name", ["head", "all"])
 def test_at_least_55_checks_pass_for_the_classifier(name):
     assert_enough_pass(CLASSIFIER_TABLE_INSTANCES[name], CLASSIFIER_EXPECTED_FAILURES[name], 55)
+
+
+def test_at_least_54_checks_pass_for_the_identifier():
+    assert_enough_pass(IDENTIFIER_TABLE_INSTANCES["identifier"], {}, 54)
 
 
 def assert_enough_pass(estimator, excused, least):

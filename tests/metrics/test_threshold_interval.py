@@ -1,0 +1,196 @@
+"""Confidence interval of a threshold: against a bootstrap in loops over repeated pairs, and how often it covers."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklearn_psp.metrics import threshold_at, threshold_interval
+
+TARGETS = ["accuracy", "eer", ("far", 0.1)]
+
+
+def random_pairs(seed=0, n=200, ties=False):
+    rng = np.random.default_rng(seed)
+    y_true = rng.random(n) < 0.4
+    scores = rng.normal(size=n) + 2 * y_true
+    return y_true, scores.round(1) if ties else scores
+
+
+def drawn(n, rng):
+    """Say how often each of n is among n that are drawn with replacement."""
+    counts = [0] * n
+    for place in rng.randint(n, size=n):
+        counts[place] += 1
+    return counts
+
+
+def naive_interval(y_true, scores, target, items, confidence, n_resamples, seed):
+    """Repeat every pair as often as it was drawn, and ask `threshold_at`."""
+    rng = np.random.RandomState(seed)
+    n = len(y_true)
+    pairs = [(i, -1 - i) for i in range(n)] if items is None else [tuple(pair) for pair in items]
+    others = [{name for j, other in enumerate(pairs) if j != i for name in other} for i in range(n)]
+    alone = [i for i in range(n) if not others[i] & set(pairs[i])]
+    names = sorted({name for i in range(n) if i not in alone for name in pairs[i]})
+    thresholds = []
+    while len(thresholds) < n_resamples:
+        weights = [0] * n
+        if alone:
+            for i, weight in zip(alone, drawn(len(alone), rng), strict=True):
+                weights[i] = weight
+        if names:
+            times = dict(zip(names, drawn(len(names), rng), strict=True))
+            for i in range(n):
+                if i not in alone:
+                    weights[i] = times[pairs[i][0]] * times[pairs[i][1]]
+        repeated = np.repeat(y_true, weights)
+        if 0 < repeated.sum() < len(repeated):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                thresholds.append(threshold_at(repeated, np.repeat(scores, weights), target))
+    return tuple(np.percentile(thresholds, [50 * (1 - confidence), 50 * (1 + confidence)]))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("ties", [False, True])
+def test_without_items__pairs_are_drawn(target, ties):
+    y_true, scores = random_pairs(n=40, ties=ties)
+    interval = threshold_interval(y_true, scores, target, confidence=0.8, n_resamples=30, random_state=5)
+    assert interval == pytest.approx(naive_interval(y_true, scores, target, None, 0.8, 30, 5))
+    assert all(type(end) is float for end in interval)
+
+
+@st.composite
+def pairs_of_pictures(draw):
+    """Few pictures, in many pairs or in one; some are compared with themselves."""
+    n = draw(st.integers(2, 14))
+    y_true = draw(st.lists(st.booleans(), min_size=n, max_size=n).filter(lambda y: any(y) and not all(y)))
+    scores = draw(st.lists(st.integers(-8, 8).map(lambda i: i / 4), min_size=n, max_size=n))
+    name = st.integers(0, draw(st.integers(1, 30)))
+    return np.array(y_true), np.array(scores), np.array(draw(st.lists(st.tuples(name, name), min_size=n, max_size=n)))
+
+
+@given(pairs_of_pictures(), st.sampled_from(TARGETS), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_with_items__pictures_are_drawn_and_pairs_of_no_others_by_themselves(drawn_pairs, target, seed):
+    y_true, scores, items = drawn_pairs
+    options = {"items": items, "confidence": 0.9, "n_resamples": 6}
+    interval = threshold_interval(y_true, scores, target, random_state=seed, **options)
+    assert interval == pytest.approx(naive_interval(y_true, scores, target, items, 0.9, 6, seed))
+
+
+def test_items__may_be_names_of_any_kind():
+    y_true, scores = random_pairs(n=40)
+    numbers = np.random.default_rng(0).integers(0, 10, (40, 2))
+    expected = threshold_interval(y_true, scores, "eer", items=numbers, n_resamples=20, random_state=0)
+    names = np.array(list("abcdefghij"))[numbers]
+    for items in (names, names.astype(object), names.tolist(), pd.DataFrame(names, columns=["a", "b"]), numbers * 7):
+        assert threshold_interval(y_true, scores, "eer", items=items, n_resamples=20, random_state=0) == expected
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_pairs_that_share_no_picture__are_drawn_as_without_items(target):
+    y_true, scores = random_pairs(n=60)
+    options = {"n_resamples": 40, "random_state": 3}
+    expected = threshold_interval(y_true, scores, target, **options)
+    items = np.arange(120).reshape(60, 2)
+    items[7, 1] = items[7, 0]  # a picture compared with itself is in no other pair either
+    assert threshold_interval(y_true, scores, target, items=items, **options) == expected
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_interval__holds_the_threshold_of_the_sample(target, seed):
+    y_true, scores = random_pairs(seed, n=400)
+    options = {"n_resamples": 100, "random_state": 0}
+    low, high = threshold_interval(y_true, scores, target, **options)
+    assert low < threshold_at(y_true, scores, target) < high
+    inner_low, inner_high = threshold_interval(y_true, scores, target, confidence=0.5, **options)
+    assert low < inner_low < inner_high < high
+
+
+def test_seed__repeats_the_interval():
+    y_true, scores = random_pairs()
+    first, again, other = (
+        threshold_interval(y_true, scores, "eer", n_resamples=20, random_state=seed)
+        for seed in (0, np.random.RandomState(0), 1)
+    )
+    assert first == again != other
+
+
+def portraits_with_an_effect(rng, n_pictures=24):
+    """All pairs of pictures that raise or lower all scores they are in; a threshold of 1 gives equal rates."""
+    first, second = np.triu_indices(n_pictures, 1)
+    person = np.arange(n_pictures) % 6
+    y_true = person[first] == person[second]
+    effect = rng.normal(scale=0.5, size=n_pictures)
+    scores = 2.0 * y_true + effect[first] + effect[second] + 0.3 * rng.normal(size=len(first))
+    return y_true, scores, np.column_stack((first, second))
+
+
+def test_pairs_that_share_pictures__make_the_interval_wider_and_right():
+    rng = np.random.default_rng(0)
+    covered, widths = np.zeros((2, 60), dtype=bool), np.zeros((2, 60))
+    for i in range(60):
+        y_true, scores, items = portraits_with_an_effect(rng)
+        for row, drawn_by in enumerate((None, items)):
+            low, high = threshold_interval(y_true, scores, "eer", items=drawn_by, n_resamples=60, random_state=i)
+            covered[row, i], widths[row, i] = low <= 1 <= high, high - low
+    by_pairs, by_pictures = covered.mean(axis=1)
+    assert by_pictures > 0.85
+    assert by_pairs < 0.7  # it says 0.95
+    assert widths[1].mean() > 1.5 * widths[0].mean()
+
+
+def test_independent_pairs__are_covered_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    y_true = np.repeat([True, False], 100)
+    covered = []
+    for i in range(100):
+        scores = rng.normal(size=200) + 2 * y_true
+        low, high = threshold_interval(y_true, scores, "eer", confidence=0.9, n_resamples=80, random_state=i)
+        covered.append(low <= 1 <= high)
+    assert 0.8 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize("items", [None, [["a", "b"], ["a", "c"]]], ids=["pairs", "pictures"])
+def test_one_pair_of_each_kind__is_drawn_until_both_are_there(items):
+    interval = threshold_interval([0, 1], [0.0, 1.0], "eer", items=items, n_resamples=5, random_state=0)
+    assert interval == (0.5, 0.5)
+
+
+def test_rate_that_few_pairs_decide__is_not_warned_of_in_every_resample():
+    y_true, scores = random_pairs(n=50)
+    low, high = threshold_interval(y_true, scores, ("far", 0.001), n_resamples=10, random_state=0)
+    assert low <= high <= np.nextafter(scores.max(), np.inf)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"items": np.zeros((3, 2))},
+            r"items must hold the two pictures of each of the 4 pairs; got the shape \(3, 2\)",
+        ),
+        ({"items": np.zeros((4, 3))}, r"got the shape \(4, 3\)"),
+        ({"items": np.zeros(4)}, r"got the shape \(4,\)"),
+        ({"target": "far"}, 'target must be "accuracy", "eer" or'),
+        ({"target": ("far", 0)}, r'target must be .*\("far", rate\) with 0 < rate <= 1'),
+        ({"confidence": 0}, "The 'confidence' parameter of threshold_interval must be"),
+        ({"confidence": 1.0}, "The 'confidence' parameter of threshold_interval must be"),
+        ({"n_resamples": 0}, "The 'n_resamples' parameter of threshold_interval must be"),
+        ({"n_resamples": 2.5}, "The 'n_resamples' parameter of threshold_interval must be"),
+        ({"random_state": "a"}, "The 'random_state' parameter of threshold_interval must be"),
+        ({"y_true": [1, 1, 1, 1]}, r"no impostor \(0\) pairs"),
+        ({"y_true": [1, 0]}, "one number for each of the 2 pairs"),
+        ({"scores": [0.1, np.nan, 0.3, 0.4]}, r"scores\[1\] is nan"),
+    ],
+    ids=lambda value: str(next(iter(value.items()))) if isinstance(value, dict) else "",
+)
+def test_bad_input__is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        threshold_interval(**{"y_true": [0, 0, 1, 1], "scores": [0.1, 0.4, 0.3, 0.8], "target": "eer", **options})
