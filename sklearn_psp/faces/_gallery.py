@@ -19,7 +19,7 @@ from sklearn_psp.faces._describing import Described, check_one_row_each, describ
 from sklearn_psp.faces._names import check_one_name_each, n_items, plain, sorted_names, with_unknown
 from sklearn_psp.faces._open_set import fit_open_set
 from sklearn_psp.faces._people import same_picture_of_two
-from sklearn_psp.faces._reasons import holding_reasons
+from sklearn_psp.faces._reasons import holding_reasons, own_on_error
 from sklearn_psp.faces._scores import as_score, similarity_of_distance, similarity_of_score
 from sklearn_psp.utils._names import did_you_mean
 from sklearn_psp.utils._warnings import warn_user
@@ -224,7 +224,7 @@ class GalleryMixin:
         else:
             for attribute in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(attribute, None)
-            with holding_reasons() as reasons:
+            with own_on_error(self), holding_reasons() as reasons:
                 rows = describe(featurizer, X, y, fit=fit)
         check_one_row_each(rows, n_items(X, default=len(rows)))
         described = Described(rows, metric)
@@ -285,22 +285,24 @@ def _check_one_person_each(rows, names, places):
 
 
 def _failures(X, described, reasons):
-    from sklearn_psp._images import ReadFailure, failures_frame
-
+    """Tabulate pictures without a descriptor; descriptors that are given (X is None) load no reader of pictures."""
     rows = np.flatnonzero(~described.valid).tolist()
-    if not rows:
-        return failures_frame([])
-    return failures_frame(ReadFailure(i, _source(X, i), reasons.get(i) or described.reason(i)) for i in rows)
+    sources = _describe_sources(X, rows) if rows else []
+    table = [(i, source, reasons.get(i) or described.reason(i)) for i, source in zip(rows, sources, strict=True)]
+    return pd.DataFrame(table, columns=["index", "source", "reason"]).astype({"index": np.int64})
 
 
-def _source(X, i):
-    from sklearn_psp._images import as_pictures
-    from sklearn_psp.exceptions import ImageInputError
+def _describe_sources(X, rows):
+    if X is not None:
+        from sklearn_psp._images import as_pictures
+        from sklearn_psp.exceptions import ImageInputError
 
-    try:
-        return as_pictures(X).describe(i)
-    except (ImageInputError, TypeError):  # descriptors, or a stream that has been read
-        return f"row {i}"
+        try:
+            pictures = as_pictures(X)
+            return [pictures.describe(i) for i in rows]
+        except (ImageInputError, TypeError):  # a stream that has been read, or nothing that is known
+            pass
+    return [f"row {i}" for i in rows]
 
 
 def _sources(X, rows):

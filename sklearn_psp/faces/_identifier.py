@@ -54,7 +54,8 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     on_error : {"raise", "nan"}, default="raise"
         What happens to a picture that cannot be read or has no face: an error that names it; or it is left out by `fit`
         and `enroll` and has probabilities of NaN, with one `FaceWarning` for all of them. `predict` has no label for
-        it, and raises.
+        it, and raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan"
+        too.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of pictures that stand for a large gallery when the threshold is fitted.
 
@@ -177,8 +178,8 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ImageReadError
             With `on_error="raise"`, if a picture cannot be read; a `FaceError`, if it has no face.
         ValueError
-            If nobody is enrolled, a name is missing, a picture is enrolled as two people, or there is nothing to fit
-            the threshold on: one person alone, and no strangers.
+            If nobody is enrolled, a name is missing, a picture is enrolled as two people, or as a person and a
+            stranger, or there is nothing to fit the threshold on: one person alone, and no strangers.
 
         Warns
         -----
@@ -215,7 +216,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             As in `fit`. Nobody is added then.
         ValueError
             If somebody is enrolled already, and not `add`, a name is `unknown_label` or missing, or a picture is there
-            already as another person. Nobody is added then.
+            already as another person, or was given to `fit` as a stranger's. Nobody is added then.
 
         Warns
         -----
@@ -367,7 +368,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ImageReadError
             If a picture cannot be read, with `on_error="raise"`.
         ValueError
-            If the gallery is empty.
+            If the gallery is empty, or `select` is something else.
         """
         self._check_searchable()
         if select not in SELECTIONS:

@@ -102,17 +102,18 @@ def fit_open_set(vectors, codes, n_people, strangers, *, metric, fpir, threshold
     if fpir is None:
         return OpenSet(-math.inf, calibration=calibration)
     own, best_other, nonmated = (_as_searched(similarities, metric) for similarities in (own, best_other, nonmated))
-    if threshold is None:
+    fitted = threshold is None
+    if fitted:
         threshold = threshold_at_fpir(nonmated, fpir)
         if threshold > nonmated.max():
             # By a step of float32: one of float64 would be lost where the threshold is shown as a distance.
             threshold = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
     if not mated.any():
+        knows = ". The threshold knows strangers alone" if fitted else ""
         warn_user(
             FewPairsWarning(
                 "nobody has two pictures in the gallery: how often enrolled people are not recognised (fnir_) cannot "
-                "be measured, and probabilities cannot be given. The threshold knows strangers alone; enroll two or "
-                "more pictures of some people"
+                f"be measured, and probabilities cannot be given{knows}; enroll two or more pictures of some people"
             )
         )
     result = OpenSet(threshold, n_mated=int(mated.sum()), n_nonmated=len(nonmated), calibration=calibration)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import xxhash
 
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 from sklearn_psp.faces._reasons import holding_reasons, reasons_of
@@ -78,7 +79,7 @@ def as_pairs(pairs: Any, *, descriptors: bool = False) -> Pairs:
     Returns
     -------
     Pairs
-        The pairs. A path or an object that is in several pairs is there once.
+        The pairs. A path, an object, or numbers that are in several pairs are there once.
 
     Raises
     ------
@@ -149,8 +150,13 @@ def _from_numbers(pairs: np.ndarray, descriptors: bool) -> Pairs:
         raise ImageInputError(f"pairs must have the shape {expected}, got {pairs.shape}")
     if not len(pairs):
         raise ImageInputError("pairs is empty: pass at least one pair")
-    first = 2 * np.arange(len(pairs))
-    return Pairs(pairs.reshape(2 * len(pairs), *pairs.shape[2:]), first, first + 1, _named(None, len(pairs)))
+    items = pairs.reshape(2 * len(pairs), *pairs.shape[2:])
+    keys = [xxhash.xxh3_128_digest(np.ascontiguousarray(item)) for item in items]
+    places, known = pd.factorize(np.array(keys, dtype=object))
+    if len(known) < len(items):
+        items = items[np.unique(places, return_index=True)[1]]
+    places = places.reshape(-1, 2)
+    return Pairs(items, places[:, 0], places[:, 1], _named(None, len(pairs)))
 
 
 def _named(index, n_pairs):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from sklearn_psp.exceptions import ImageReadWarning
+from sklearn_psp.exceptions import ImageReadError, ImageReadWarning
 
-__all__ = ["holding_reasons", "reasons_of"]
+__all__ = ["holding_reasons", "own_on_error", "reasons_of"]
 
 
 @contextlib.contextmanager
@@ -37,3 +37,17 @@ def holding_reasons() -> Iterator[dict[int, str]]:
 def reasons_of(errors: pd.DataFrame) -> dict[int, str]:
     """Return the reasons of a table of failures, by position."""
     return dict(zip(errors["index"].tolist(), errors["reason"], strict=True))
+
+
+@contextlib.contextmanager
+def own_on_error(estimator) -> Iterator[None]:
+    """Say why an error about pictures comes through although the estimator has `on_error="nan"`."""
+    try:
+        yield
+    except ImageReadError as error:
+        if estimator.on_error == "nan":
+            error.add_note(
+                f'on_error="nan" of {type(estimator).__name__} does not change that of featurizer: set it there too, '
+                "for each of its steps"
+            )
+        raise

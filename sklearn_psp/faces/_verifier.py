@@ -15,6 +15,7 @@ from sklearn_psp._persistence._values import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError
 from sklearn_psp.faces._describing import FEATURIZERS, Described, check_one_row_each, describe, new_featurizer
 from sklearn_psp.faces._pairs import as_pairs, failed_pairs, naming_pairs
+from sklearn_psp.faces._reasons import own_on_error
 from sklearn_psp.faces._scores import METRICS, Calibration, as_score, calibrate, pair_similarities
 from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, threshold_at, threshold_interval
 from sklearn_psp.metrics._pairs import as_flags
@@ -74,7 +75,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What happens to a pair of which a picture cannot be read or has no face: an error that names it, or NaN and one
         `FaceWarning` for all of them. `fit` and `score` leave such pairs out then; `predict` has no label for them, and
-        raises.
+        raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan" too.
     random_state : int, RandomState instance or None, default=None
         Seed of `threshold_interval_`. Nothing else is random.
 
@@ -373,6 +374,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             If one of two single pictures cannot be read, or has no face, whatever `on_error` says.
         """
         check_is_fitted(self, msg=_NOT_FITTED)
+        a, b = (side.iloc[:, 0] if isinstance(side, pd.DataFrame) and side.shape[1] == 1 else side for side in (a, b))
         index = a.index if isinstance(a, pd.Series) else None
         single = [self._is_single(side) for side in (a, b)]
         if single[0] != single[1] or not (single[0] or len(a) == len(b)):
@@ -439,7 +441,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     def _compare(self, featurizer, pairs, same=None, *, fit=False):
         """Return the similarities, NaN where there is none, and the table of why."""
         people = pairs.people(same) if fit and featurizer is not None else None
-        with naming_pairs(pairs) as reasons:
+        with own_on_error(self), naming_pairs(pairs) as reasons:
             rows = describe(featurizer, pairs.items, people, fit=fit)
         check_one_row_each(rows, len(pairs.items))
         described = Described(rows, self.metric if fit else self._metric)

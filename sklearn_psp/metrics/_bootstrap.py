@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_psp.metrics._pairs import check_pairs, count_errors, threshold_before
+from sklearn_psp.metrics._pairs import add_up, check_pairs, threshold_before
 from sklearn_psp.metrics._targets import check_target, target_place
 from sklearn_psp.utils._compat import Interval, validate_params
 
@@ -86,13 +86,16 @@ def threshold_interval(y_true, scores, target, *, items=None, confidence=0.95, n
     kind, rate = check_target(target)
     same, scores, _ = check_pairs(y_true, scores)
     draw = _drawing(items, len(same), check_random_state(random_state))
+    distinct, place = np.unique(scores, return_inverse=True)
+    kinds = [np.flatnonzero(here) for here in (same, ~same)]
     thresholds = np.empty(n_resamples)
     for i in range(n_resamples):
         weights = draw()
-        while not (weights[same].any() and weights[~same].any()):  # a rate of nothing is none
+        while not all(weights[here].any() for here in kinds):  # a rate of nothing is none
             weights = draw()
-        drawn = np.flatnonzero(weights)
-        counts = count_errors(same[drawn], scores[drawn], weights[drawn])
+        genuine, impostor = (np.bincount(place[here], weights=weights[here], minlength=len(distinct)) for here in kinds)
+        there = genuine + impostor > 0
+        counts = add_up(distinct[there], genuine[there], impostor[there])
         thresholds[i] = threshold_before(counts.distinct, target_place(counts, kind, rate))
     low, high = np.quantile(thresholds, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

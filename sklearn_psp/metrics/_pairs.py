@@ -13,6 +13,7 @@ from sklearn_psp.utils._warnings import warn_user
 
 __all__ = [
     "Counts",
+    "add_up",
     "as_flags",
     "as_scores",
     "check_pairs",
@@ -171,6 +172,11 @@ def count_errors(same, scores, weights=None):
         np.bincount(place[here], weights=None if weights is None else weights[here], minlength=len(distinct))
         for here in (same, ~same)
     )
+    return add_up(distinct, genuine, impostor)
+
+
+def add_up(distinct, genuine, impostor):
+    """Count false decisions from how many pairs of either kind have each of the distinct scores, rising."""
     return Counts(
         distinct=distinct,
         n_accepted=np.concatenate([np.cumsum(impostor[::-1])[::-1], [0]]),

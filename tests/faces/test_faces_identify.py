@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
 from sklearn_psp import FaceAligner, FaceIdentifier
-from sklearn_psp.exceptions import FewPairsWarning, ImageInputError, ImageReadError, MissingImageError
+from sklearn_psp.exceptions import FaceWarning, FewPairsWarning, ImageInputError, ImageReadError, MissingImageError
 from sklearn_psp.faces import make_face_featurizer
 
 COLUMNS = {
@@ -335,7 +335,7 @@ def test_faces_of_a_set__are_named_and_strangers_are_not(shared_data):
     enrolled, first, rest, everything = range(1, 21), range(1, 6), range(6, 11), range(1, 11)
     aligner = FaceAligner(upsample=2, on_error="nan")
     names = [f"s{i}" for i in enrolled for _ in first]
-    with pytest.warns(UserWarning, match="pictures gave no face"):
+    with pytest.warns(FaceWarning, match="pictures gave no face"):
         chips = {
             "enrolled": aligner.transform(paths(enrolled, first)),
             "probes": aligner.transform(paths(enrolled, rest)),
@@ -345,7 +345,7 @@ def test_faces_of_a_set__are_named_and_strangers_are_not(shared_data):
     featurizer = make_face_featurizer(detector=None, on_error="nan")
     featurizer.set_params(psp__runtime="torch", psp__precision="float32")
     identifier = FaceIdentifier(featurizer, on_error="nan")
-    with pytest.warns(UserWarning, match="are left out"):
+    with pytest.warns(FaceWarning, match="are left out"):
         identifier.fit([*chips["enrolled"], *chips["strangers"]], names + ["unknown"] * 50)
     assert identifier.n_nonmated_ > 140
     assert identifier.fpir_ <= 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from common.pairs import descriptor_pairs, unit
 from hypothesis import assume, given, settings
@@ -77,14 +78,16 @@ def test_euclidean__shows_threshold_and_interval_as_distances(target):
     assert low < fitted.threshold_ < high < 0
 
 
-def test_interval_of_the_threshold__takes_every_descriptor_for_one_of_its_own():
+def test_interval_of_the_threshold__knows_descriptors_that_are_in_several_pairs():
     vectors = np.random.default_rng(0).normal(size=(24, 8))
     places = np.random.default_rng(1).integers(24, size=(150, 2))
     pairs, same = [(vectors[a], vectors[b]) for a, b in places], places[:, 0] % 4 == places[:, 1] % 4
     fitted = verifier(target="eer").fit(pairs, same)
-    alone = threshold_interval(same, cosines(pairs), "eer", random_state=0)
-    # Of pictures it would be known which are in several pairs; vectors are only numbers.
-    assert fitted.threshold_interval_ == pytest.approx(alone, abs=1e-6)
+    # Drawn are pictures in the order in which they come.
+    items = pd.factorize(places.ravel())[0].reshape(-1, 2)
+    expected = threshold_interval(same, cosines(pairs), "eer", items=items, random_state=0)
+    assert fitted.threshold_interval_ == pytest.approx(expected, abs=1e-6)
+    assert verifier(target="eer").fit(np.array(pairs), same).threshold_interval_ == fitted.threshold_interval_
 
 
 def test_too_few_impostor_pairs__are_said_at_the_line_of_the_caller():

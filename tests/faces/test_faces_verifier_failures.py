@@ -342,3 +342,14 @@ def test_picture_without_a_face__is_left_out_and_described_once(faces, china):
     assert fitted.errors_["reason"].str.startswith("no face was found").all()
     with pytest.raises(FaceError, match=r"^.*china.jpg cannot be compared: no face was found"):
         fitted.verify(face, china)
+
+
+def test_featurizer_that_raises_of_its_own__is_told_apart(tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    pairs = [(str(broken), np.zeros((8, 8, 3), np.uint8))] * 2
+    with pytest.raises(ImageReadError, match=r"^pairs\[0\]\[0\]") as caught:
+        FaceVerifier(ColourGrid(), on_error="nan").fit(pairs, [1, 0])
+    assert caught.value.__notes__ == [
+        'on_error="nan" of FaceVerifier does not change that of featurizer: set it there too, for each of its steps'
+    ]
