@@ -101,6 +101,9 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     `predict` decides by the threshold, `predict_proba` by Bayes' rule with `unknown_prior`; they need not agree on who
     is a stranger.
 
+    `cross_val_predict` with `method="predict_proba"` puts numbers in the place of the names of y, so that nobody would
+    be a stranger; it fails. With its default method, and in `cross_val_score` and `GridSearchCV`, names stay names.
+
     References
     ----------
     P. Grother, M. Ngan and K. Hanaoka, "Face Recognition Vendor Test (FRVT) Part 2: Identification", NISTIR 8271, 2019,

@@ -380,17 +380,17 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         if single[0] != single[1] or not (single[0] or len(a) == len(b)):
             what = "one picture and a collection" if single[0] != single[1] else f"{len(a)} and {len(b)} pictures"
             raise ImageInputError(f"verify takes two pictures, or two collections of one length, got {what}")
-        pairs = [(a, b)] if single[0] else list(zip(a, b, strict=True))
         if single[0]:
-            similarity, errors = self._compared(pairs)
-            if len(errors):
-                raise FaceError(f"{errors['source'][0]} cannot be compared: {errors['reason'][0]}", errors)
-            score, probability = as_score(similarity, self._metric), self._probabilities(similarity)
-            return Verification(
-                bool(similarity[0] >= self._threshold), float(score[0]), self.threshold_, float(probability[0])
-            )
-        similarity, errors = self._similarities(pairs)
+            return self._verify_two(a, b)
+        similarity, errors = self._similarities(list(zip(a, b, strict=True)))
         return self._table(similarity, errors, index)
+
+    def _verify_two(self, a, b):
+        similarity, errors = self._compared([(a, b)])
+        if len(errors):
+            raise FaceError(f"{errors['source'][0]} cannot be compared: {errors['reason'][0]}", errors)
+        same, score = bool(similarity[0] >= self._threshold), float(as_score(similarity[0], self._metric))
+        return Verification(same, score, self.threshold_, float(self._probabilities(similarity[0])))
 
     def _table(self, similarity, errors, index):
         same = pd.array(similarity >= self._threshold, dtype="boolean")
