@@ -1,5 +1,4 @@
-"""Similarities to people rather than to pictures, and what a gallery says of itself: probes that are enrolled, and
-those that would be strangers."""
+"""Similarities to people rather than to pictures, and what a gallery scores when pictures are taken out of it."""
 
 from __future__ import annotations
 

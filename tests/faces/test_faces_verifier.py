@@ -98,7 +98,9 @@ def test_too_few_impostor_pairs__are_said_at_the_line_of_the_caller():
     assert fitted.far_ == 0
 
 
-@pytest.mark.parametrize("target", ["EER", ("far", 0), ("far", 2), ("tar", 0.1), ("far",), ["far", True]], ids=str)
+@pytest.mark.parametrize(
+    "target", ["EER", 0.1, None, ("far", 0), ("far", 2), ("tar", 0.1), ("far",), ["far", True]], ids=str
+)
 def test_unknown_target__is_an_error_that_names_the_rule(target):
     with pytest.raises(ValueError, match=r'target must be "accuracy", "eer" or \("far", rate\) with 0 < rate <= 1'):
         verifier(target=target).fit(*descriptor_pairs())
@@ -107,8 +109,6 @@ def test_unknown_target__is_an_error_that_names_the_rule(target):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("target", 0.1),
-        ("target", None),
         ("metric", "manhattan"),
         ("confidence", 1.0),
         ("confidence", 0),
