@@ -26,6 +26,7 @@ __all__ = [
     "refuse_pictures",
     "refuse_sparse",
     "refuse_unknown",
+    "shown",
     "source_names",
 ]
 
@@ -180,7 +181,7 @@ def check_ids(ids, n_rows, *, default=None):
         remedy = (
             "pass unique ids=, or X.reset_index(drop=True)" if ids is None else "make them unique, or leave ids out"
         )
-        raise ValueError(f"{name} must be unique, but holds more than once: {_shown(twice.tolist())}; {remedy}")
+        raise ValueError(f"{name} must be unique, but holds more than once: {shown(twice.tolist())}; {remedy}")
     return index.to_numpy()
 
 
@@ -215,7 +216,7 @@ def check_added(ids, index, n_rows, gallery):
         known = gallery.rows_with(checked) >= 0
         if known.any():
             raise ValueError(
-                f"the index of X holds ids that the gallery has already: {_shown(checked[known].tolist())}; pass them "
+                f"the index of X holds ids that the gallery has already: {shown(checked[known].tolist())}; pass them "
                 "as ids= to replace these pictures, or give X an index of its own"
             )
     return checked
@@ -225,10 +226,11 @@ def refuse_unknown(ids, rows):
     """Raise for ids without a row (-1)."""
     unknown = ids[rows < 0]
     if len(unknown):
-        raise UnknownIdError(f"no picture of the gallery has the id {_shown(unknown.tolist())}")
+        raise UnknownIdError(f"no picture of the gallery has the id {shown(unknown.tolist())}")
 
 
-def _shown(values):
+def shown(values):
+    """List the first few values for a message, and say how many more there are."""
     more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
     return ", ".join(map(repr, values[:_SHOWN])) + more
 

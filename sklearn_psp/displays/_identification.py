@@ -13,6 +13,7 @@ from sklearn_psp.displays._assemble import choose
 from sklearn_psp.displays._draw_faces import draw_faces
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["IdentificationDisplay"]
 
@@ -130,7 +131,7 @@ class IdentificationDisplay:
         ImageInputError
             If X is no collection of pictures that can be looked at twice.
         """
-        identifier = getattr(estimator, "best_estimator_", estimator)
+        identifier, X = split_search(estimator, X)
         pictures, index = as_pictures(X), own_index(X)
         if pictures.n_pictures is None:
             raise ImageInputError("X is an iterable that can be read only once: pass a list of pictures")

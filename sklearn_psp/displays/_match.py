@@ -17,6 +17,7 @@ from sklearn_psp.displays._draw_faces import draw_matches
 from sklearn_psp.faces._pairs import as_pairs
 from sklearn_psp.metrics._pairs import as_flags
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["MatchDisplay", "ShownMatch"]
 
@@ -166,7 +167,7 @@ class MatchDisplay:
         ValueError
             If `select="worst"` and there is no y, or y does not fit the pairs.
         """
-        verifier = getattr(estimator, "best_estimator_", estimator)
+        verifier, pairs = split_search(estimator, pairs)
         same = None if y is None else as_flags(y, "y", "1 for a pair of the same person")
         understood = as_pairs(pairs)
         if same is not None and len(same) != understood.n_pairs:

@@ -11,6 +11,7 @@ from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, threshol
 from sklearn_psp.metrics._pairs import check_pairs
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
 from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["VerificationDisplay"]
 
@@ -188,7 +189,7 @@ class VerificationDisplay:
         >>> display.threshold == verifier.threshold_
         True
         """
-        verifier = getattr(estimator, "best_estimator_", estimator)
+        verifier, pairs = split_search(estimator, pairs)
         scores = verifier.score_samples(pairs)
         kept = ~np.isnan(scores)
         return cls.from_predictions(

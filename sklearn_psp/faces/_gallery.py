@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_psp._retriever import NearestImageRetriever, searched_vectors
-from sklearn_psp._retriever._inputs import source_names
+from sklearn_psp._retriever._inputs import shown, source_names
 from sklearn_psp.exceptions import EnrolmentWarning, FaceError, FaceWarning, FewPairsWarning, UnknownIdError
 from sklearn_psp.faces._describing import Described, check_one_row_each, describe, new_featurizer
 from sklearn_psp.faces._names import check_one_name_each, n_items, plain, sorted_names, with_unknown
@@ -25,8 +25,6 @@ from sklearn_psp.utils._names import did_you_mean
 from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["GalleryMixin", "Nearest"]
-
-_SHOWN = 10
 
 
 class Nearest(NamedTuple):
@@ -319,6 +317,4 @@ def _lost(names, enrolled, stranger):
 
 
 def _listed(names):
-    names = pd.unique(np.asarray(names)).tolist()
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    return shown(pd.unique(np.asarray(names)).tolist())

@@ -35,31 +35,35 @@ def identified_frame(identifier, X, select):
     """
     featurizer = getattr(identifier, "featurizer_", None)
     if isinstance(featurizer, Pipeline) and isinstance(featurizer[0], FaceAligner):
-        aligner = clone(featurizer[0]).set_params(select=select, on_error=identifier.on_error)
-        chips, faces, errors = aligner._search(X, cut=True, need_face=False)
-        faces = faces.loc[faces["selected"], ["picture", *_BOX]].reset_index(drop=True)
-        chips = [chip for chip in chips if chip is not None]
-        # A centre of one's own, not that of these faces, is what `featurizer[1:]` has.
-        described = _described(describe(featurizer[1:], chips), identifier) if chips else None
+        faces = _aligned_faces(identifier, featurizer, X, select)
     else:
         described, errors = identifier._probes(X, as_table=True)
-        faces = pd.DataFrame({"picture": np.flatnonzero(described.valid), **dict.fromkeys(_BOX, np.nan)})
-        described = _described(described.rows[described.valid], identifier) if described.valid.any() else None
-    without = pd.DataFrame({"picture": errors["index"].to_numpy(), **dict.fromkeys(_BOX, np.nan)})
-    parts = [
-        _with_names(faces, described, identifier),
-        _with_names(without, None, identifier).assign(reason=pd.Series(errors["reason"], dtype=object)),
-    ]
-    faces = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    faces = faces.sort_values("picture", kind="stable", ignore_index=True)
+        faces = _with_names(_boxes(np.arange(len(described.rows))), described, identifier)
+        faces.loc[errors["index"], "reason"] = errors["reason"].to_numpy(dtype=object)
     index = own_index(X)
     if index is not None:
         faces["picture"] = index[faces["picture"]]
     return faces
 
 
-def _described(rows, identifier):
-    return Described(rows, identifier.retriever_.effective_metric_)
+def _aligned_faces(identifier, featurizer, X, select):
+    """Tabulate the faces that the first step of the featurizer finds, and the pictures without one."""
+    aligner = clone(featurizer[0]).set_params(select=select, on_error=identifier.on_error)
+    chips, faces, errors = aligner._search(X, cut=True, need_face=False)
+    faces = faces.loc[faces["selected"], ["picture", *_BOX]].reset_index(drop=True)
+    chips = [chip for chip in chips if chip is not None]
+    described = None
+    if chips:
+        described = Described(describe(featurizer[1:], chips), identifier.retriever_.effective_metric_)
+    without = _with_names(_boxes(errors["index"].to_numpy()), None, identifier)
+    without["reason"] = pd.Series(errors["reason"], dtype=object)
+    parts = [part for part in (_with_names(faces, described, identifier), without) if len(part)]
+    return pd.concat(parts, ignore_index=True).sort_values("picture", kind="stable", ignore_index=True)
+
+
+def _boxes(pictures):
+    """Return a row for each picture, with no box."""
+    return pd.DataFrame({"picture": pictures, **dict.fromkeys(_BOX, np.nan)})
 
 
 def _with_names(faces, described, identifier):
