@@ -30,7 +30,7 @@ export IMAGES QUERY
 demo: $(VENV)/.installed-demo
 ifneq ($(IMAGES)$(QUERY),)
 	@test -n "$$IMAGES" || { echo "make demo: QUERY also needs IMAGES, the folder to search" >&2; exit 2; }
-	@test -n "$$QUERY" || { echo "make demo: IMAGES also needs QUERY, the picture to search for" >&2; exit 2; }
+	@test -n "$$QUERY" || { echo "make demo: IMAGES also needs QUERY, the image to search for" >&2; exit 2; }
 	$(RUN) -m sklearn_psp search --output demo/index.html $(ARGS) -- "$$IMAGES" "$$QUERY"
 else
 	$(RUN) -m sklearn_psp demo --output demo/index.html $(ARGS)

@@ -29,7 +29,7 @@ _FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous
 
 
 def default_backbone(size):
-    """Load the default network for square pictures of a size."""
+    """Load the default network for square images of a size."""
     return load_backbone(BackboneRequest("efficientnet_lite0", "default", None, (size, size)))
 
 
@@ -46,24 +46,24 @@ class _Bare:
         """Take a setting."""
         raise NotImplementedError
 
-    def tune(self, pictures, quick=False):
-        """Find the best setting: the best of two passes over the pictures; return pictures per second of each."""
+    def tune(self, images, quick=False):
+        """Find the best setting: the best of two passes over the images; return images per second of each."""
         speeds = {}
         for setting in self.settings(quick):
             self.use(setting)
-            self(pictures)
+            self(images)
             seconds = []
             for _ in range(2):
                 start = time.perf_counter()
-                self(pictures)
+                self(images)
                 seconds.append(time.perf_counter() - start)
-            speeds[setting] = len(pictures) / min(seconds)
+            speeds[setting] = len(images) / min(seconds)
         self.use(max(speeds, key=speeds.get))
         return {" ".join(map(str, setting)): speed for setting, speed in speeds.items()}
 
     @property
     def batch_size(self):
-        """Pictures per batch."""
+        """Images per batch."""
         return self.setting[1]
 
 
@@ -94,20 +94,20 @@ class TorchBare(_Bare):
         self.setting = setting
         self.module.to(memory_format=_FORMATS[setting[0]])
 
-    def maps(self, pictures):
+    def maps(self, images):
         """Return the feature maps of one batch, an array or a tensor."""
-        batch = torch.as_tensor(pictures).to(self.device).permute(0, 3, 1, 2)
+        batch = torch.as_tensor(images).to(self.device).permute(0, 3, 1, 2)
         batch = batch.to(torch.float32, memory_format=_FORMATS[self.setting[0]]).sub_(self.shift).div_(self.divisor)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision != "float32"):
             return self.module(batch)
 
     @torch.inference_mode()
-    def features(self, pictures):
+    def features(self, images):
         """Return the pooled feature maps of one batch."""
-        return self.maps(pictures).float().mean((2, 3))
+        return self.maps(images).float().mean((2, 3))
 
-    def __call__(self, pictures):
-        batches = (pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size))
+    def __call__(self, images):
+        batches = (images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size))
         run = self.executor.map if self.setting[2] > 1 else map
         return torch.cat([*run(self.features, batches)]).cpu().numpy()
 
@@ -127,7 +127,7 @@ class _Pooled(nn.Module):
 class OpenVINOBare(_Bare):
     """The network in OpenVINO, by its queue of asynchronous requests; a setting is (who normalises, batch size).
 
-    Normalisation is part of the graph, which then takes uint8 pictures as they lie in memory, or done by numpy.
+    Normalisation is part of the graph, which then takes uint8 images as they lie in memory, or done by numpy.
     """
 
     batch_sizes = (1, 2, 4, 8, 16)
@@ -160,10 +160,10 @@ class OpenVINOBare(_Bare):
 
     def _with_normalisation(self, model):
         spec, processor = self.backbone.spec, PrePostProcessor(model)
-        picture = processor.input()
-        picture.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-        picture.model().set_layout(ov.Layout("NCHW"))
-        steps = picture.preprocess().convert_element_type(ov.Type.f32)
+        image = processor.input()
+        image.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+        image.model().set_layout(ov.Layout("NCHW"))
+        steps = image.preprocess().convert_element_type(ov.Type.f32)
         steps.mean([255 * m for m in spec.mean]).scale([255 * s for s in spec.std])
         return processor.build()
 
@@ -177,12 +177,12 @@ class OpenVINOBare(_Bare):
     def _keep(self, request, start):
         self.features[start : start + self.batch_size] = request.get_output_tensor().data
 
-    def __call__(self, pictures):
-        if len(pictures) % self.batch_size:
-            raise ValueError(f"{len(pictures)} pictures are no multiple of the batch size {self.batch_size}")
-        self.features = np.empty((len(pictures), self.backbone.n_channels), dtype=np.float32)
-        for start in range(0, len(pictures), self.batch_size):
-            batch = pictures[start : start + self.batch_size]
+    def __call__(self, images):
+        if len(images) % self.batch_size:
+            raise ValueError(f"{len(images)} images are no multiple of the batch size {self.batch_size}")
+        self.features = np.empty((len(images), self.backbone.n_channels), dtype=np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
             if self.setting[0] == "numpy":
                 # Copied into the request: the array is gone before the request is done.
                 self.queue.start_async(self._normalised(batch), start)

@@ -37,20 +37,20 @@ def matrix_rate(n=_MATRIX, repeats=50):
 
 
 def operations(backbone):
-    """Count the operations of the network for one picture: two for each multiplication and addition."""
+    """Count the operations of the network for one image: two for each multiplication and addition."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         backbone.module(torch.zeros(1, 3, 224, 224))
     return counter.get_total_flops()
 
 
 class OnCard:
-    """The bare network on pictures that lie in the card's memory."""
+    """The bare network on images that lie in the card's memory."""
 
-    def __init__(self, bare, pictures):
-        self.bare, self.pictures = bare, torch.from_numpy(pictures).to(_DEVICE)
+    def __init__(self, bare, images):
+        self.bare, self.images = bare, torch.from_numpy(images).to(_DEVICE)
 
     def __call__(self):
-        return self.bare(self.pictures)
+        return self.bare(self.images)
 
 
 def race(folder, rounds, quick):
@@ -63,17 +63,17 @@ def race(folder, rounds, quick):
     n, n_files = (256, 64) if quick else (4096, 1024)
     card, rate = torch.cuda.get_device_name(), matrix_rate()
     print(f"{card}: {rate / 1e12:.0f} TFLOP/s in a bfloat16 product of {_MATRIX} x {_MATRIX} matrices", flush=True)
-    pictures = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (n, 224, 224, 3), dtype=np.uint8)
     files = write_jpegs(folder, n_files, 500, 375)
-    networks = {name: _race_one(name, pictures, files, rate, rounds) for name in _BACKBONES}
+    networks = {name: _race_one(name, images, files, rate, rounds) for name in _BACKBONES}
     return {"card": card, "matrix_rate": rate, "networks": networks}
 
 
-def _race_one(name, pictures, files, rate, rounds):
+def _race_one(name, images, files, rate, rounds):
     weights, seed = _BACKBONES[name]
     backbone = load_backbone(BackboneRequest(name, weights, None, (224, 224), seed))
     bare = TorchBare(backbone, "bfloat16", _DEVICE, _BATCH_SIZES)
-    sweep = bare.tune(pictures[:1024])
+    sweep = bare.tune(images[:1024])
     featurizer = PSPNetFeaturizer(
         name,
         weights=weights,
@@ -85,21 +85,19 @@ def _race_one(name, pictures, files, rate, rounds):
         center=False,
     ).fit()
     runs = {
-        "bare network, pictures on the card": (len(pictures), OnCard(bare, pictures)),
-        "bare network, pictures in memory": (len(pictures), lambda: bare(pictures)),
-        "ours, arrays": (len(pictures), lambda: featurizer.transform(pictures)),
+        "bare network, images on the card": (len(images), OnCard(bare, images)),
+        "bare network, images in memory": (len(images), lambda: bare(images)),
+        "ours, arrays": (len(images), lambda: featurizer.transform(images)),
         "ours, JPEG 500x375": (len(files), lambda: featurizer.transform(files)),
     }
     seconds = interleave({what: run for what, (_, run) in runs.items()}, rounds)
     each = {what: [s / runs[what][0] for s in values] for what, values in seconds.items()}
-    base, count = each["bare network, pictures in memory"], operations(backbone)
+    base, count = each["bare network, images in memory"], operations(backbone)
     rows = []
     for what, values in each.items():
         speed = 1 / float(np.median(values))
         rows.append([what, round(speed), median_ratio(values, base), speed * count / rate])
-    print(f"\n{name}, bfloat16, {count / 1e9:.2f} GFLOP a picture; bare at its best: {bare.setting}; ", end="")
+    print(f"\n{name}, bfloat16, {count / 1e9:.2f} GFLOP an image; bare at its best: {bare.setting}; ", end="")
     print(f"ours: batch {featurizer.batch_size_}\n")
-    print(
-        table(["contestant", "pictures/s", "ratio to the bare network", "share of the matrix rate"], rows), flush=True
-    )
+    print(table(["contestant", "images/s", "ratio to the bare network", "share of the matrix rate"], rows), flush=True)
     return {"seconds": seconds, "sweep": sweep, "operations": count, "batch_size": featurizer.batch_size_}

@@ -21,7 +21,7 @@ def crops(n, width, height, seed=0):
 
 
 def write_jpegs(folder, n, width, height, quality=90):
-    """Write n different pictures of one size, and return their paths."""
+    """Write n different images of one size, and return their paths."""
     paths = [str(Path(folder, f"{width}_{i}.jpg")) for i in range(n)]
     for path, crop in zip(paths, crops(n, width, height), strict=True):
         crop.save(path, quality=quality)
@@ -29,9 +29,9 @@ def write_jpegs(folder, n, width, height, quality=90):
 
 
 def write_copies(folder, n, n_crops=64, width=160, height=120, quality=92):
-    """Write n files of different content but few pictures: each has its number after the end of its JPEG.
+    """Write n files of different content but few images: each has its number after the end of its JPEG.
 
-    Decoders stop at the end of the picture; what identifies a file by its bytes sees n different files. They lie in
+    Decoders stop at the end of the image; what identifies a file by its bytes sees n different files. They lie in
     folders of 1,000.
     """
     encoded = []

@@ -1,4 +1,4 @@
-"""What people do without us: the same weights, float32, one view of each picture, from files.
+"""What people do without us: the same weights, float32, one view of each image, from files.
 
 Each peer is called with a list of paths and returns descriptors (global average pooling of the same network). None
 downloads anything: where a library would fetch weights, the installed ones are put into its model instead.
@@ -47,8 +47,8 @@ class TutorialLoop:
     def __call__(self, paths):
         features = []
         for i in range(0, len(paths), self.batch_size):
-            pictures = [Image.open(path).convert("RGB") for path in paths[i : i + self.batch_size]]
-            features.append(self.network(torch.stack([self.transform(picture) for picture in pictures])).numpy())
+            images = [Image.open(path).convert("RGB") for path in paths[i : i + self.batch_size]]
+            features.append(self.network(torch.stack([self.transform(image) for image in images])).numpy())
         return np.concatenate(features)
 
 
@@ -93,7 +93,7 @@ class Embetter:
     """embetter's pipeline of ImageLoader and TimmEncoder, as its documentation shows.
 
     TimmEncoder asks timm for pretrained weights when it is made; the call is answered with the installed ones. It never
-    calls `eval()`, so that batch normalisation takes the statistics of the one picture at hand; with `repaired` it is
+    calls `eval()`, so that batch normalisation takes the statistics of the one image at hand; with `repaired` it is
     called for it.
     """
 
@@ -113,7 +113,7 @@ class Embetter:
 
 
 class Img2VecLoop:
-    """img2vec_pytorch, picture by picture, as its documentation shows.
+    """img2vec_pytorch, image by image, as its documentation shows.
 
     It knows models of torchvision only, and fetches their weights. Its method that makes the model is replaced; its
     preprocessing (ImageNet's mean and standard deviation, which it always takes), its hook and its loop are its own.

@@ -1,4 +1,4 @@
-"""The picture sets the benchmarks run on: folders beside the repository, never copied into it."""
+"""The image sets the benchmarks run on: folders beside the repository, never copied into it."""
 
 from __future__ import annotations
 

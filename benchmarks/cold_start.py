@@ -1,4 +1,4 @@
-"""Cold start: a fresh process loads a saved gallery of 100,000 pictures and answers its first query.
+"""Cold start: a fresh process loads a saved gallery of 100,000 images and answers its first query.
 
     python benchmarks/cold_start.py
 
@@ -40,7 +40,7 @@ SCRIPTS = {
 def main():
     """Print the table and keep the numbers."""
     X = vectors(_N, _D, _N // 100, 0.7, 1)
-    metadata = pd.DataFrame({"number": np.arange(_N), "title": [f"picture {i}" for i in range(_N)]})
+    metadata = pd.DataFrame({"number": np.arange(_N), "title": [f"image {i}" for i in range(_N)]})
     start = time.perf_counter()
     gallery = NearestImageRetriever(algorithm="pynndescent", n_jobs=-1, random_state=0)
     gallery.fit(X, [f"class {i % 100}" for i in range(_N)], ids=[f"{i}.jpg" for i in range(_N)], metadata=metadata)

@@ -2,7 +2,7 @@
 
     python benchmarks/face_matching.py
 
-The pictures are those of face_pairs (300 labelled pairs) and orl_faces (40 people), aligned by `FaceAligner`. It finds
+The images are those of face_pairs (300 labelled pairs) and orl_faces (40 people), aligned by `FaceAligner`. It finds
 no face in some of orl_faces; they are left out everywhere. Five tables:
 
 1. Descriptors. face_pairs: accuracy over ten stratified folds, each decided with the threshold of the other nine, and
@@ -10,13 +10,13 @@ no face in some of orl_faces; they are left out everywhere. Five tables:
 2. Thresholds. The same dlib descriptor, decided by the thresholds that face_recognition and deepface bring for it, and
    by those that `FaceVerifier` learns: on all pairs of twenty people of orl_faces, learned from the other twenty, five
    times; and on face_pairs, learned from orl_faces.
-3. Open set. Twenty people of orl_faces enrolled with five pictures, their others as probes, ten strangers that
+3. Open set. Twenty people of orl_faces enrolled with five images, their others as probes, ten strangers that
    `FaceIdentifier` fits its threshold on, and ten others that it is tested with; five times. "no strangers" is the same
    with nothing but the gallery to fit on.
-4. The same with one picture enrolled of each.
-5. Covered faces. Half of the pictures of everybody are the gallery, the others probes: as they are, with a black bar
-   over the eyes, and over the mouth. Centre and part weights are learned from the gallery's pictures, as they are and,
-   but where it says so, with both bars too; what is searched are always the pictures as they are.
+4. The same with one image enrolled of each.
+5. Covered faces. Half of the images of everybody are the gallery, the others probes: as they are, with a black bar
+   over the eyes, and over the mouth. Centre and part weights are learned from the gallery's images, as they are and,
+   but where it says so, with both bars too; what is searched are always the images as they are.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def compare_descriptors(photographs, pairs, chips, people):
 
 
 def halves_of(people, seed):
-    """Return the pictures of one half of the people, and of the other."""
+    """Return the images of one half of the people, and of the other."""
     names = np.unique(people)
     chosen = np.random.default_rng(seed).permutation(names)[: len(names) // 2]
     mine = np.isin(people, chosen)
@@ -215,11 +215,11 @@ def open_set(rows, people, seed, n_enrolled, strangers_to_fit):
     random = np.random.default_rng(seed)
     names = random.permutation(np.unique(people))
     enrolled, to_fit, to_test = names[:20], names[20:30], names[30:]
-    pictures = {name: random.permutation(np.flatnonzero(people == name)) for name in names}
-    gallery = np.concatenate([pictures[name][:n_enrolled] for name in enrolled])
-    probes = np.concatenate([pictures[name][5:] for name in enrolled])
-    strangers = np.concatenate([pictures[name] for name in to_fit]) if strangers_to_fit else np.empty(0, dtype=int)
-    tested = np.concatenate([pictures[name] for name in to_test])
+    images = {name: random.permutation(np.flatnonzero(people == name)) for name in names}
+    gallery = np.concatenate([images[name][:n_enrolled] for name in enrolled])
+    probes = np.concatenate([images[name][5:] for name in enrolled])
+    strangers = np.concatenate([images[name] for name in to_fit]) if strangers_to_fit else np.empty(0, dtype=int)
+    tested = np.concatenate([images[name] for name in to_test])
     identifier = FaceIdentifier(None, random_state=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewPairsWarning)
@@ -240,7 +240,7 @@ def open_set(rows, people, seed, n_enrolled, strangers_to_fit):
 def identify_strangers(rows, people):
     """Print the tables of the open set, and return their numbers."""
     results = {}
-    for title, n_enrolled in (("3. Open set", 5), ("4. One picture of each enrolled", 1)):
+    for title, n_enrolled in (("3. Open set", 5), ("4. One image of each enrolled", 1)):
         for what, strangers in (("ten strangers", True), ("no strangers", False)):
             runs = [open_set(rows, people, seed, n_enrolled, strangers) for seed in range(_SEEDS)]
             results[f"{n_enrolled} enrolled, {what}"] = runs
@@ -267,7 +267,7 @@ def cover(chips, bar):
 
 
 def halves_of_everybody(people, seed):
-    """Return half of the pictures of every person, and the other half."""
+    """Return half of the images of every person, and the other half."""
     random = np.random.default_rng(seed)
     shuffled = [random.permutation(np.flatnonzero(people == name)) for name in np.unique(people)]
     return (
@@ -280,7 +280,7 @@ def compare_covered(chips, people):
     """Print the table of covered faces, and return its numbers."""
     covered = {name: cover(chips, bar) for name, bar in _BARS.items()}
     results = {name: [] for name in _COVERED}
-    with tempfile.TemporaryDirectory() as folder:  # the network sees each picture once
+    with tempfile.TemporaryDirectory() as folder:  # the network sees each image once
         common = {"backbone": "dlib_face", "pooling": "avg", "cache": folder}
         for seed in range(_SEEDS):
             gallery, probes = halves_of_everybody(people, seed)

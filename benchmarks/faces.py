@@ -3,7 +3,7 @@
     python benchmarks/faces.py
     python benchmarks/faces.py --faces 12 --rounds 2 --threads 1    # a try
 
-Both get the same aligned chips of 150 x 150 pixels in memory, cut out by dlib from the pictures of face_pairs and 50 of
+Both get the same aligned chips of 150 x 150 pixels in memory, cut out by dlib from the images of face_pairs and 50 of
 orl_faces: finding and aligning faces is not in the times. dlib runs one by one, as `face_recognition` does, and handed
 a list. Ours is `PSPNetFeaturizer(backbone="dlib_face", bin_sizes=(1,), pooling="avg", center=False, normalize=False)`,
 one by one and in one call, in every runtime and precision. Each number of threads has a process of its own, on as many
@@ -57,8 +57,8 @@ def cut_chips(n):
     detector, chips = dlib.get_frontal_face_detector(), []
     for path in paths:
         with Image.open(path) as image:
-            picture = np.ascontiguousarray(image.convert("RGB"))
-        chips += [dlib.get_face_chip(picture, five_points(picture, box), size=150) for box in detector(picture, 1)]
+            pixels = np.ascontiguousarray(image.convert("RGB"))
+        chips += [dlib.get_face_chip(pixels, five_points(pixels, box), size=150) for box in detector(pixels, 1)]
         if n is not None and len(chips) >= n:
             break
     return np.stack(chips[:n])

@@ -2,7 +2,7 @@
 
     python benchmarks/kill.py
 
-A process describes pictures with a cache and is killed (SIGKILL) a random time after it has begun; it is started again,
+A process describes images with a cache and is killed (SIGKILL) a random time after it has begun; it is started again,
 twenty times, and then left to finish. Its descriptors are compared bit for bit with those of an uninterrupted run with
 another cache. What each process would measure for itself, precision and batch size, is taken from that first run.
 """
@@ -27,7 +27,7 @@ from sklearn_psp._cache import open_store
 
 
 def child(params, cache, paths, output):
-    """Describe the pictures, telling the parent when it begins and when it is done."""
+    """Describe the images, telling the parent when it begins and when it is done."""
     featurizer = PSPNetFeaturizer(cache=cache, center=False, **params).fit()
     resolved = {name: getattr(featurizer, name + "_") for name in ("runtime", "precision", "batch_size")}
     print(json.dumps({"entries": len(open_store(cache)), "resolved": resolved}), flush=True)
@@ -37,7 +37,7 @@ def child(params, cache, paths, output):
 
 
 class Run:
-    """A child process that has begun to describe the pictures."""
+    """A child process that has begun to describe the images."""
 
     def __init__(self, *job):
         self.process = subprocess.Popen(
@@ -68,12 +68,12 @@ class Run:
         return self.process.wait() == -signal.SIGKILL
 
 
-def attack(job, delays, per_picture):
+def attack(job, delays, per_image):
     """Start, kill, and start again; yield a row for each attempt."""
     for i, delay in enumerate(delays):
         run = Run(*job)
         killed = run.kill_after(delay)
-        yield [i + 1, round(run.begun["entries"] / per_picture), float(delay), "yes" if killed else "it was done"]
+        yield [i + 1, round(run.begun["entries"] / per_image), float(delay), "yes" if killed else "it was done"]
 
 
 def main():
@@ -104,16 +104,14 @@ def main():
         expected, got = np.load(folder / "whole.npy"), np.load(folder / "killed.npy")
     rows.append([len(rows) + 1, found, "", "no"])
     equal = expected.shape == got.shape and expected.tobytes() == got.tobytes()
-    print(f"{args.n} pictures, {params}: uninterrupted in {whole['seconds']:.1f} s\n")
-    print(table(["attempt", "pictures found in the cache", "killed after s", "killed"], rows) + "\n")
+    print(f"{args.n} images, {params}: uninterrupted in {whole['seconds']:.1f} s\n")
+    print(table(["attempt", "images found in the cache", "killed after s", "killed"], rows) + "\n")
     n_killed = sum(row[3] == "yes" for row in rows)
     different = int((expected != got).any(axis=1).sum())
     print(f"killed {n_killed} times; the descriptors are {'equal bit for bit' if equal else 'NOT EQUAL'}", end="")
-    print("" if equal else f": {different} pictures differ, by at most {np.abs(expected - got).max():.1e}")
+    print("" if equal else f": {different} images differ, by at most {np.abs(expected - got).max():.1e}")
     if not args.quick:
-        save(
-            "kill", {"params": params, "n_pictures": args.n, "whole_s": whole["seconds"], "rows": rows, "equal": equal}
-        )
+        save("kill", {"params": params, "n_images": args.n, "whole_s": whole["seconds"], "rows": rows, "equal": equal})
     return 0 if equal else 1
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/learning.py [--parts accuracy images_per_second searched] [--device auto]
 
-flowers12 with its own training and test pictures, corel1k with its database and queries, grocery in stratified halves.
+flowers12 with its own training and test images, corel1k with its database and queries, grocery in stratified halves.
 Heads are trained with five seeds, the last stage with three on grocery and one elsewhere; on grocery a seed also
 decides the halves. Ridge and logistic regression, which have no seed, are scikit-learn's with their defaults, but for
-`max_iter`. Seconds are those of fitting, with the pictures read and described once.
+`max_iter`. Seconds are those of fitting, with the images read and described once.
 
 Afterwards: groceries searched by a network that was trained on the other half of the classes; and images a second of
 training all layers, beside a bare loop.
@@ -47,7 +47,7 @@ def splits(name, paths, labels):
 
 
 def contestants(name, seed, device, *, train):
-    """Return functions of (training pictures, labels, test pictures, labels) that give accuracy, by name."""
+    """Return functions of (training images, labels, test images, labels) that give accuracy, by name."""
     halves = name == "grocery"
 
     def on_features(make, options):
@@ -152,9 +152,9 @@ def steps(device):
             for rows in np.array_split(np.random.RandomState(0).permutation(n), n // batch_size):
                 optimizer.zero_grad()
                 for some in np.array_split(rows, max(1, len(rows) // pass_size)):
-                    pictures = torch.from_numpy(X[some]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+                    images = torch.from_numpy(X[some]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
                     with autocast:
-                        scores = head(trunk(pictures).amax((2, 3)))
+                        scores = head(trunk(images).amax((2, 3)))
                     classes = torch.from_numpy(y[some]).to(device)
                     loss = torch.nn.functional.cross_entropy(scores.float(), classes) * len(some) / len(rows)
                     loss.backward()

@@ -3,7 +3,7 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --n 20000 --cache
 
-The files are copies of a few small pictures (160 x 120, about 10 kB), each with bytes of its own after the end of its
+The files are copies of a few small images (160 x 120, about 10 kB), each with bytes of its own after the end of its
 JPEG: different content for whoever looks at the bytes. Resident memory is sampled every half second by a thread;
 printed is its growth above what the process holds when everything is imported and the paths are listed.
 """
@@ -34,13 +34,13 @@ def resident():
     return psutil.Process().memory_info().rss / _MB
 
 
-def pictures_done():
+def images_done():
     """Return how far the progress bar of the featurizer is."""
     return max((int(bar.n) for bar in list(tqdm._instances)), default=0)
 
 
 class Sampler(threading.Thread):
-    """Note time, pictures done and resident memory, every half second until stopped."""
+    """Note time, images done and resident memory, every half second until stopped."""
 
     def __init__(self, interval=0.5):
         super().__init__(daemon=True)
@@ -52,24 +52,24 @@ class Sampler(threading.Thread):
     def run(self):
         """Sample."""
         while not self._stopped.wait(self.interval):
-            self.samples.append((time.perf_counter() - self._start_time, pictures_done(), resident()))
+            self.samples.append((time.perf_counter() - self._start_time, images_done(), resident()))
 
     def stop(self):
         """End the thread, and take one last sample."""
         self._stopped.set()
         self.join()
-        self.samples.append((time.perf_counter() - self._start_time, pictures_done(), resident()))
+        self.samples.append((time.perf_counter() - self._start_time, images_done(), resident()))
 
 
 def curve(samples, baseline, n):
-    """Draw pictures done against MB above the import, as text."""
+    """Draw images done against MB above the import, as text."""
     points = [samples[i] for i in np.linspace(0, len(samples) - 1, min(_POINTS, len(samples))).astype(int)]
-    # The bar is gone with the last sample, when all pictures are done.
+    # The bar is gone with the last sample, when all images are done.
     done = [*np.maximum.accumulate([done for _, done, _ in points[:-1]]).tolist(), n]
     above = [megabytes - baseline for _, _, megabytes in points]
     unit = max(max(above), 1) / 60
     lines = [f"{d:>9,}  {a:>8.0f}  {'#' * max(0, round(a / unit))}" for d, a in zip(done, above, strict=True)]
-    return "\n".join([f"{'pictures':>9}  {'MB':>8}", *lines])
+    return "\n".join([f"{'images':>9}  {'MB':>8}", *lines])
 
 
 def describe(paths, cache, runtime):
@@ -104,13 +104,13 @@ def main():
     seconds = samples[-1][0]
     settings = f"{featurizer.runtime_}, {featurizer.precision_}, batch {featurizer.batch_size_}"
     cached = "with a cache" if args.cache else "without a cache"
-    print(f"{args.n:,} pictures in {seconds:.0f} s ({args.n / seconds:.0f} a second), {cached}, {settings}\n")
+    print(f"{args.n:,} images in {seconds:.0f} s ({args.n / seconds:.0f} a second), {cached}, {settings}\n")
     print(curve(samples, baseline, args.n) + "\n")
     print(f"peak above the import {peak - baseline:.0f} MB, of which the result itself is {size:.0f} MB; ", end="")
     print(f"the import is {baseline:.0f} MB ({light:.0f} MB before torch)")
     if not args.quick:
         payload = {
-            "n_pictures": args.n,
+            "n_images": args.n,
             "cache": args.cache,
             "runtime": featurizer.runtime_,
             "precision": featurizer.precision_,

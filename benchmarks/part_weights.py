@@ -1,4 +1,4 @@
-"""Learned part weights beside uniform ones: mAP on pictures that were not learned from.
+"""Learned part weights beside uniform ones: mAP on images that were not learned from.
 
     python benchmarks/part_weights.py
 

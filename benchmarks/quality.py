@@ -3,8 +3,8 @@
     python benchmarks/quality.py
 
 Four sets are searched leave-one-out; the fifth are the photographs that scikit-learn and scikit-image bring, searched
-for with distorted copies of them. Every row is computed in this run on the same pictures. Cost is the time to describe
-pictures that are in memory, resizing included, divided by that of global average pooling: the median of interleaved
+for with distorted copies of them. Every row is computed in this run on the same images. Cost is the time to describe
+images that are in memory, resizing included, divided by that of global average pooling: the median of interleaved
 rounds.
 """
 
@@ -38,7 +38,7 @@ class LastBlock(nn.Module):
         self.network.load_state_dict(loaded.state_dict())
 
     def forward(self, x):
-        """Map pictures in [0, 1] to feature maps."""
+        """Map images in [0, 1] to feature maps."""
         x = self.network.bn1(self.network.conv_stem(2 * x - 1))
         return self.network.blocks(x)
 
@@ -54,7 +54,7 @@ class CentredParts(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X):
-        """Describe pictures."""
+        """Describe images."""
         parts = self._parts if X is self._fitted_on else self.featurizer_.transform_parts(X)
         sums = (parts - self.mean_).sum(axis=1)
         return sums / np.linalg.norm(sums, axis=1, keepdims=True)
@@ -111,10 +111,10 @@ def evaluate_copies(featurizer, seeds=(0, 1, 2)):
 
 
 def costs():
-    """Seconds to describe 64 pictures of 500 x 375 in memory, by descriptor and round."""
-    pictures = np.random.default_rng(0).integers(0, 255, (64, 375, 500, 3), dtype=np.uint8)
-    fitted = {name: clone(featurizer).fit(pictures[:2]) for name, featurizer in DESCRIPTORS.items()}
-    return interleave({name: lambda f=f: f.transform(pictures) for name, f in fitted.items()}, _ROUNDS)
+    """Seconds to describe 64 images of 500 x 375 in memory, by descriptor and round."""
+    images = np.random.default_rng(0).integers(0, 255, (64, 375, 500, 3), dtype=np.uint8)
+    fitted = {name: clone(featurizer).fit(images[:2]) for name, featurizer in DESCRIPTORS.items()}
+    return interleave({name: lambda f=f: f.transform(images) for name, f in fitted.items()}, _ROUNDS)
 
 
 def main():

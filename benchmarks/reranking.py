@@ -2,7 +2,7 @@
 
     python benchmarks/reranking.py
 
-Every picture of each set is searched for in the others: it is left out of its own results, of its own neighbours and of
+Every image of each set is searched for in the others: it is left out of its own results, of its own neighbours and of
 the neighbours of all others. mAP is that of the full ranking: what a re-ranker leaves out follows in the plain order.
 Times are for one query out of many, the exact search included: "first" is the first query after `fit`, when no
 neighbours are known yet, "later" one after all others have been searched for.

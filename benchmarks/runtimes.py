@@ -2,8 +2,8 @@
 
     python benchmarks/runtimes.py
 
-Every row describes the same pictures with the same weights (EfficientNet-Lite0, defaults), and searches leave-one-out.
-Cosine is the smallest between a picture's descriptor and that of torch in float32, before centring.
+Every row describes the same images with the same weights (EfficientNet-Lite0, defaults), and searches leave-one-out.
+Cosine is the smallest between an image's descriptor and that of torch in float32, before centring.
 """
 
 from __future__ import annotations

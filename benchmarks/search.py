@@ -227,7 +227,7 @@ def measure(n, d, noise, rounds):
 
 
 def changes(retriever, X, Q):
-    """Milliseconds to add one picture, to find it, and to remove it; and of a filtered query."""
+    """Milliseconds to add one image, to find it, and to remove it; and of a filtered query."""
     n = retriever.n_samples_fit_
     adding, finding, removing = [], [], []
     for i in range(20):

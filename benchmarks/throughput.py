@@ -1,4 +1,4 @@
-"""Pictures per second, from arrays and from JPEG files, beside the bare network and what people do without us.
+"""Images per second, from arrays and from JPEG files, beside the bare network and what people do without us.
 
     python benchmarks/throughput.py
     python benchmarks/throughput.py --device cuda
@@ -105,34 +105,34 @@ class Pooling:
         list(self.executor.map(self._pool, range(self.n_batches)))
 
 
-def _maps(backbone, runtime, precision, pictures):
+def _maps(backbone, runtime, precision, images):
     """Return feature maps as the runtimes leave them: channels last, OpenVINO's in float32."""
     network = TorchBare(backbone, precision if runtime == "torch" else "float32")
-    network.use(("channels_last", len(pictures), 1))
+    network.use(("channels_last", len(images), 1))
     with torch.inference_mode():
-        return network.maps(pictures).contiguous(memory_format=torch.channels_last)
+        return network.maps(images).contiguous(memory_format=torch.channels_last)
 
 
-def lane(runtime, precision, pictures, files, quick):
+def lane(runtime, precision, images, files, quick):
     """Make the contestants of one runtime and precision; return them and what was found out on the way."""
-    backbones = {size: default_backbone(size) for size in pictures}
+    backbones = {size: default_backbone(size) for size in images}
     if runtime == "torch":
         bare = {size: TorchBare(backbone, precision) for size, backbone in backbones.items()}
     else:
         bare = {size: OpenVINOBare(backbone, precision, size) for size, backbone in backbones.items()}
-    sweeps = {size: b.tune(pictures[size][:64], quick) for size, b in bare.items()}
+    sweeps = {size: b.tune(images[size][:64], quick) for size, b in bare.items()}
     common = {"runtime": runtime, "precision": precision, "center": False}
     one = PSPNetFeaturizer(scales=(1.0,), **common).fit()
     two = PSPNetFeaturizer(**common).fit()
-    maps = _maps(backbones[224], runtime, precision, pictures[224][: one.batch_size_])
+    maps = _maps(backbones[224], runtime, precision, images[224][: one.batch_size_])
     contestants = {
-        "bare network, 224": lambda: bare[224](pictures[224]),
-        "ours, one scale, arrays": lambda: one.transform(pictures[224]),
+        "bare network, 224": lambda: bare[224](images[224]),
+        "ours, one scale, arrays": lambda: one.transform(images[224]),
         f"ours, one scale, {_SMALL}": lambda: one.transform(files[_SMALL]),
         f"ours, one scale, {_LARGE}": lambda: one.transform(files[_LARGE]),
-        "pooling alone": Pooling(maps, len(pictures[224])),
-        "bare network, 176 and 256": lambda: [bare[size](pictures[size]) for size in _TWO_SCALES],
-        "ours, default, arrays": lambda: two.transform(pictures[256]),
+        "pooling alone": Pooling(maps, len(images[224])),
+        "bare network, 176 and 256": lambda: [bare[size](images[size]) for size in _TWO_SCALES],
+        "ours, default, arrays": lambda: two.transform(images[256]),
         f"ours, default, {_SMALL}": lambda: two.transform(files[_SMALL]),
     }
     found = {
@@ -238,20 +238,20 @@ def targets_of(seconds, runtimes):
 def race(folder, runtimes, n, rounds, quick):
     """Run everything on the CPU, print the table and the targets, and return the numbers."""
     rng = np.random.default_rng(0)
-    pictures = {size: rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8) for size in (224, *_TWO_SCALES)}
+    images = {size: rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8) for size in (224, *_TWO_SCALES)}
     files = {_SMALL: write_jpegs(folder, n, 500, 375), _LARGE: write_jpegs(folder, n, 1600, 1200)}
     contestants, found = {}, {}
-    print(f"efficientnet_lite0 at 224, {torch.get_num_threads()} threads, {n} pictures, {rounds} rounds")
+    print(f"efficientnet_lite0 at 224, {torch.get_num_threads()} threads, {n} images, {rounds} rounds")
     for runtime, precision in itertools.product(runtimes, _PRECISIONS):
-        runs, found[f"{runtime} {precision}"] = lane(runtime, precision, pictures, files, quick)
+        runs, found[f"{runtime} {precision}"] = lane(runtime, precision, images, files, quick)
         contestants |= runs
     seconds = interleave(contestants | files_only(files), rounds)
     targets = targets_of(seconds, runtimes)
-    header = ["contestant", "runtime", "precision", "pictures/s", "ratio to its bare network"]
+    header = ["contestant", "runtime", "precision", "images/s", "ratio to its bare network"]
     print("\n" + table(header, rows_of(seconds, n)) + "\n", *targets, sep="\n", flush=True)
     return {
         "libraries": {name: version(name) for name in ("openvino", "embetter", "img2vec_pytorch")},
-        "n_pictures": n,
+        "n_images": n,
         "n_threads": torch.get_num_threads(),
         "seconds": {" | ".join(filter(None, name)): values for name, values in seconds.items()},
         "targets": [target._asdict() for target in targets],
@@ -265,7 +265,7 @@ def main():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--runtimes", nargs="+", choices=_RUNTIMES, default=_RUNTIMES)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few pictures, one round; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="few images, one round; nothing is kept")
     args = parser.parse_args()
     n, rounds = (16, 1) if args.quick else (128, args.rounds)
     with tempfile.TemporaryDirectory() as folder:

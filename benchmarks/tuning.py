@@ -1,10 +1,10 @@
-"""A grid search with the cache, beside describing the pictures once, and beside the same search without a cache.
+"""A grid search with the cache, beside describing the images once, and beside the same search without a cache.
 
     python benchmarks/tuning.py
     python benchmarks/tuning.py --runtime torch --backbone resnet50
 
 24 settings of pooling, levels and aggregation, five folds, over the 1,000 photographs of a set in ten classes. The
-cache keeps feature maps, which are the same for all 24, so that the network sees each picture once. The search without
+cache keeps feature maps, which are the same for all 24, so that the network sees each image once. The search without
 a cache is run for 2 of the 24 settings, and its time multiplied by 12. The weights of resnet50 are random: its time
 does not depend on them.
 """
@@ -39,7 +39,7 @@ _BACKBONES = {
     "efficientnet_lite0": {"backbone": "efficientnet_lite0"},
     "resnet50": {"backbone": "torchvision/resnet50", "weights": None, "random_state": 0},
 }
-# Grid search in multiples of describing all pictures once, at most; its time without a cache over its time, at least.
+# Grid search in multiples of describing all images once, at most; its time without a cache over its time, at least.
 _MOST_PLAIN = {"efficientnet_lite0": 2.5, "resnet50": 2.0}
 _LEAST_GAIN = 30
 _LARGEST_DIFFERENCE = 1e-3
@@ -98,7 +98,7 @@ def report(name, result, n):
     """Print the table and the targets of one backbone."""
     plain = statistics.median(result["plain_s"])
     seconds = {
-        f"describing {n} pictures once, no cache": plain,
+        f"describing {n} images once, no cache": plain,
         "grid search, empty cache": result["empty_cache_s"],
         "grid search, full cache": result["full_cache_s"],
         "grid search, no cache (2 settings times 12)": result["without_cache_s"],
@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--runtime", choices=["auto", "torch", "openvino"], default="auto")
     parser.add_argument("--n-jobs", type=int, default=None)
     parser.add_argument("--backbone", choices=list(_BACKBONES), action="append", help="may be given twice; all if not")
-    parser.add_argument("--quick", action="store_true", help="60 pictures; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="60 images; nothing is kept")
     args = parser.parse_args()
     paths, labels = load_sets()["corel1k"]
     if args.quick:
@@ -138,7 +138,7 @@ def main():
     if not args.quick:
         jobs = "" if args.n_jobs is None else f"_{args.n_jobs}_jobs"
         which = "" if args.backbone is None else "_" + "_".join(args.backbone)
-        save(f"tuning_{args.runtime}{which}{jobs}", {"n_pictures": len(paths), "results": results})
+        save(f"tuning_{args.runtime}{which}{jobs}", {"n_images": len(paths), "results": results})
 
 
 if __name__ == "__main__":

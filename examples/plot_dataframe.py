@@ -1,8 +1,8 @@
 """
-Pictures in a DataFrame
+Images in a DataFrame
 =======================
 
-A table with a column of pictures and other columns beside it: described together by a `ColumnTransformer`, searched as
+A table with a column of images and other columns beside it: described together by a `ColumnTransformer`, searched as
 a whole, and the results joined with the table again.
 """
 
@@ -31,13 +31,13 @@ frame.drop(columns="filename").head()
 # Describe and search
 # -------------------
 #
-# The picture's descriptor is a vector of unit length. `transformer_weights` says how much the proportions of the
-# picture count beside it. The metadata is whatever the results should show.
+# The image's descriptor is a vector of unit length. `transformer_weights` says how much the proportions of the
+# image count beside it. The metadata is whatever the results should show.
 
 featurizer = PSPNetFeaturizer(image_size=128, precision="float32", batch_size=8)
 columns = ColumnTransformer(
-    [("picture", featurizer, "filename"), ("shape", StandardScaler(), ["aspect"])],
-    transformer_weights={"picture": 1.0, "shape": 0.1},
+    [("image", featurizer, "filename"), ("shape", StandardScaler(), ["aspect"])],
+    transformer_weights={"image": 1.0, "shape": 0.1},
 )
 search = Pipeline([("columns", columns), ("retriever", NearestImageRetriever(n_neighbors=4))])
 search = search.fit(
@@ -48,7 +48,7 @@ results = retrieve(search, frame.loc[["grass", "moon"]])
 results.round({"distance": 2, "megapixels": 2})
 
 # %%
-# Each query finds itself first. With None in place of queries every picture is searched for in turn, and is not among
+# Each query finds itself first. With None in place of queries every image is searched for in turn, and is not among
 # its own results:
 
 pairs = retrieve(search, None, n_neighbors=1)
@@ -64,10 +64,10 @@ joined = pairs.merge(frame[["aspect"]], left_on="id", right_index=True).merge(
     frame[["aspect"]], left_on="query", right_index=True, suffixes=("_found", "_query")
 )
 same_way_up = (joined["aspect_found"] > 1) == (joined["aspect_query"] > 1)
-print(f"{same_way_up.sum()} of {len(joined)} nearest pictures are landscape, or not, like the query")
+print(f"{same_way_up.sum()} of {len(joined)} nearest images are landscape, or not, like the query")
 
 # %%
-# The nearest other picture of some of them:
+# The nearest other image of some of them:
 
 shown = pairs.sort_values("distance").head(4)
 figure, axes = plt.subplots(2, len(shown), figsize=(9, 4), layout="constrained")

@@ -2,8 +2,8 @@
 Faces
 =====
 
-Faces are found and aligned, people enrolled, and pictures told whose they are; thresholds come from pictures whose
-people are known. It needs the extra `faces`. Before you do this with anybody's pictures, read the page on responsible
+Faces are found and aligned, people enrolled, and images told whose they are; thresholds come from images whose
+people are known. It needs the extra `faces`. Before you do this with anybody's images, read the page on responsible
 use of the user guide.
 """
 
@@ -36,7 +36,7 @@ aligner.faces_[["left", "top", "right", "bottom", "confidence", "selected"]].rou
 # -----------
 #
 # No installed package has photographs of many people, so that a hundred people are made up here: descriptors that
-# differ from picture to picture, as those of faces do. With pictures everything is the same, but for
+# differ from image to image, as those of faces do. With images everything is the same, but for
 # `featurizer=None`: pairs are then two columns of paths.
 
 random = np.random.default_rng(0)
@@ -76,7 +76,7 @@ plt.show()
 # Who is it?
 # ----------
 #
-# Forty people are enrolled with three pictures each. Thirty others are strangers that the threshold is fitted on, and
+# Forty people are enrolled with three images each. Thirty others are strangers that the threshold is fitted on, and
 # another thirty are met later. `fpir` is the share of strangers that may be given a name.
 
 enrolled, known_strangers = np.repeat(np.arange(40), 3), np.repeat(np.arange(40, 70), 5)
@@ -95,12 +95,12 @@ identifier.identify(photographs_of([0, 1, 99])).loc[:, ["name", "score", "probab
 # In a photograph
 # ---------------
 #
-# Pictures are given as they are: every face of every picture is found, described and looked up. With one person there
+# Images are given as they are: every face of every image is found, described and looked up. With one person there
 # is nothing to fit a threshold on; this one `benchmarks/face_matching.py` learned from pairs of other people, for a FAR
 # of 0.001.
 
 at_nasa = FaceIdentifier(threshold=0.933).fit([photograph, photograph[:, ::-1]], ["Eileen Collins"] * 2)
 darker = (0.6 * photograph).astype(np.uint8)
-display = IdentificationDisplay.from_estimator(at_nasa, [photograph, darker[:, ::-1]], n_pictures=2)
+display = IdentificationDisplay.from_estimator(at_nasa, [photograph, darker[:, ::-1]], n_images=2)
 plt.show()
-display.faces[["picture", "name", "score", "left", "top", "right", "bottom"]].round(2)
+display.faces[["image", "name", "score", "left", "top", "right", "bottom"]].round(2)

@@ -2,7 +2,7 @@
 A gallery that lives
 ====================
 
-A gallery of photographs and distorted copies of them: near-duplicates are found, pictures removed and added, results
+A gallery of photographs and distorted copies of them: near-duplicates are found, images removed and added, results
 filtered and re-ranked, and all of it is saved to a file.
 """
 
@@ -28,7 +28,7 @@ gallery.fit(photographs.filenames, names, ids=names, metadata=metadata)
 gallery.n_samples_fit_
 
 # %%
-# Pictures are added as they come
+# Images are added as they come
 # -------------------------------
 # Five copies of each photograph, described with the featurizer as it is: it is fitted once.
 copies = make_distorted_copies(photographs.filenames, photographs.target)
@@ -45,8 +45,8 @@ gallery.n_samples_fit_
 # %%
 # Near-duplicates
 # ---------------
-# Mirrored copies are nearly the same picture to the network; crops and quarter turns are further away than many a
-# look-alike, and no radius tells them apart. Each group has one picture that all its others are within the radius of.
+# Mirrored copies are nearly the same image to the network; crops and quarter turns are further away than many a
+# look-alike, and no radius tells them apart. Each group has one image that all its others are within the radius of.
 groups = gallery.find_duplicates(radius=0.06)
 groups.head(8)
 
@@ -59,7 +59,7 @@ gallery.n_samples_fit_
 # %%
 # Filters
 # -------
-# Only originals, by a function of the metadata; then only three pictures, by their ids.
+# Only originals, by a function of the metadata; then only three images, by their ids.
 close_ups = [i for i, kind in enumerate(copies.kind) if kind == "close-up"]
 queries, labels = [copies.images[i] for i in close_ups], names[copies.target[close_ups]]
 query = queries[6:7]
@@ -71,7 +71,7 @@ gallery.retrieve(query, where=["chelsea", "rocket", "coffee"])
 # %%
 # A better order
 # --------------
-# A close-up is far from the whole picture, but near a crop that is near it: diffusion goes that way.
+# A close-up is far from the whole image, but near a crop that is near it: diffusion goes that way.
 shown = dict(zip([*names, *ids], [*photographs.filenames, *(copies.images[i] for i in keep)], strict=True))
 plain = gallery.score(queries, labels)
 RetrievalDisplay.from_estimator(gallery, queries, labels, select="worst", n_queries=3, gallery_images=shown)

@@ -3,7 +3,7 @@ Choose parameters by cross-validation
 =====================================
 
 `GridSearchCV` over a `Pipeline` of featurizer and retriever: which pooling, and which pyramid of parts, finds most of
-the pictures that belong together?
+the images that belong together?
 """
 
 # %%
@@ -25,19 +25,19 @@ from sklearn_psp.datasets import load_photographs
 
 photographs = load_photographs()
 rng = np.random.default_rng(0)
-pictures, labels = [], []
+images, labels = [], []
 for name in ["astronaut", "brick", "chelsea", "coffee", "flower", "grass", "gravel", "tissue"]:
     image = np.asarray(Image.open(photographs.filenames[photographs.target_names.index(name)]).convert("RGB"))
     for _ in range(6):
         top, left = (rng.integers(side - 100) for side in image.shape[:2])
-        pictures.append(image[top : top + 100, left : left + 100])
+        images.append(image[top : top + 100, left : left + 100])
         labels.append(name)
 
 # %%
 # The search
 # ----------
 #
-# `StratifiedKFold(shuffle=True)` puts pictures of every class into the gallery and among the queries of each fold. The
+# `StratifiedKFold(shuffle=True)` puts images of every class into the gallery and among the queries of each fold. The
 # score is the retriever's own: mean average precision of the full ranking.
 
 search = Pipeline(
@@ -51,14 +51,14 @@ grid = GridSearchCV(
     {"psp__pooling": ["avg", "gem", "max"], "psp__bin_sizes": [(1,), (1, 2), (1, 2, 3)]},
     cv=StratifiedKFold(3, shuffle=True, random_state=0),
 )
-grid = grid.fit(pictures, labels)
+grid = grid.fit(images, labels)
 print(grid.best_params_)
 
 # %%
 # The results
 # -----------
 #
-# The spread over folds says which differences to take seriously; with so few pictures, not the small ones.
+# The spread over folds says which differences to take seriously; with so few images, not the small ones.
 
 table = pd.DataFrame(grid.cv_results_)
 table["bins"] = table["param_psp__bin_sizes"].astype(str)
@@ -82,6 +82,6 @@ for i, j in np.ndindex(means.shape):
 plt.show()
 
 # %%
-# `grid` is a fitted search with the best parameters on all pictures, and searches like any other.
+# `grid` is a fitted search with the best parameters on all images, and searches like any other.
 
-retrieve(grid, [pictures[0], pictures[6]], n_neighbors=4)
+retrieve(grid, [images[0], images[6]], n_neighbors=4)

@@ -82,7 +82,7 @@ training.drop(columns="path").head(3)
 # -------
 #
 # There is no such step: how the model is trained are parameters of the estimator, so that `GridSearchCV` reaches them.
-# (Small pictures in one scale, and no measuring which precision is fastest here: the example is to run in seconds.)
+# (Small images in one scale, and no measuring which precision is fastest here: the example is to run in seconds.)
 
 # model = PSPNet(num_classes=20)
 # model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
@@ -102,7 +102,7 @@ model = PSPNetClassifier(
 # Fit
 # ---
 #
-# Only the head is trained, on features of a network that knows photographs already: it reads and describes each picture
+# Only the head is trained, on features of a network that knows photographs already: it reads and describes each image
 # once, and the epochs take seconds. `train="all"` trains every layer, as a network that was built from nothing needs.
 # The history is a DataFrame, and the model of the best epoch is kept.
 
@@ -111,7 +111,7 @@ model.fit(data, labels, validation_data=(val_data, val_labels))
 model.history_.round(3)
 
 # %%
-# The loss of the training pictures is taken with some of the parts left out (`part_dropout`), that of the validation
+# The loss of the training images is taken with some of the parts left out (`part_dropout`), that of the validation
 # data with all of them.
 
 # plot(history.history["loss"], history.history["val_loss"])
@@ -143,7 +143,7 @@ validation["probability"] = probabilities.max(axis=1).round(3)
 (validation["predicted"] == validation["label"]).groupby(validation["kind"]).mean().round(3)
 
 # %%
-# The pictures that the model is least sure of. Most are close-ups, a sixteenth of the photograph:
+# The images that the model is least sure of. Most are close-ups, a sixteenth of the photograph:
 
 least = validation.sort_values("probability").head(6)
 figure, axes = plt.subplots(1, 6, figsize=(9, 2.1), layout="constrained")

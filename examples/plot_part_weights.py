@@ -3,14 +3,14 @@ Which part counts how much
 ==========================
 
 The global feature is a weighted sum of the parts' local features. The weights are uniform, given, or learned from
-labels; here they are drawn on pictures.
+labels; here they are drawn on images.
 """
 
 # %%
 # Pages with the same layout
 # --------------------------
 #
-# What tells pictures apart often stands in the same place: a logo, a face, the figure on a page. Here 48 pages are
+# What tells images apart often stands in the same place: a logo, a face, the figure on a page. Here 48 pages are
 # made of photographs. The upper right quarter shows a piece of one of six photographs, by which the page is to be
 # found again; all the rest is a piece of any other photograph.
 
@@ -58,7 +58,7 @@ plt.show()
 #
 # With `part_weights="learned"`, `fit` needs the labels. Every second page is learned from. The weights are positive
 # and their mean is 1, the weight that all parts have with `part_weights="uniform"`: red parts count more than that,
-# blue ones less. (Small pictures in one scale, and no measuring which precision and batch size are fastest here: the
+# blue ones less. (Small images in one scale, and no measuring which precision and batch size are fastest here: the
 # example is to run in seconds.)
 
 fast = {"image_size": 128, "scales": (1.0,), "precision": "float32", "batch_size": 8}
@@ -79,8 +79,8 @@ for name, featurizer in {"uniform": uniform, "learned": learned}.items():
 # Weights that are given
 # ----------------------
 #
-# A table of parts and an array of weights are enough for a display, and a grid needs no picture. `parts_` helps to
-# write weights down: here the middle of a picture counts, its margin does not.
+# A table of parts and an array of weights are enough for a display, and a grid needs no image. `parts_` helps to
+# write weights down: here the middle of an image counts, its margin does not.
 
 parts = PSPNetFeaturizer(bin_sizes=((6, 1), (4, 4)), center=False, **fast).fit().parts_
 middle = (parts["top"] > 0) & (parts["bottom"] < 1) & ((parts["n_columns"] == 1) | parts["column"].between(1, 2))

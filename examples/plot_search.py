@@ -3,15 +3,15 @@ Search photographs with distorted copies of them
 ================================================
 
 A gallery of twenty photographs is searched with crops, turned, mirrored and badly compressed copies. The nearest
-picture should be the one that a copy was made from.
+image should be the one that a copy was made from.
 """
 
 # %%
 # The gallery
 # -----------
 #
-# The photographs come with scikit-learn and scikit-image; nothing is downloaded. The retriever takes pictures itself,
-# because it is given a featurizer, and a row of metadata for each. (Small pictures in one scale, and no measuring which
+# The photographs come with scikit-learn and scikit-image; nothing is downloaded. The retriever takes images itself,
+# because it is given a featurizer, and a row of metadata for each. (Small images in one scale, and no measuring which
 # precision and batch size are fastest here: the example is to run in seconds.)
 
 import matplotlib.pyplot as plt
@@ -44,17 +44,17 @@ results = gallery.retrieve(copies.images)
 results.head(6).drop(columns="filename")
 
 # %%
-# How many were found? Once the nearest picture counts, once the whole ranking.
+# How many were found? Once the nearest image counts, once the whole ranking.
 
 best = results[results["rank"] == 1]
-print(f"nearest picture right: {(best['label'].to_numpy() == copies.target).mean():.0%}")
+print(f"nearest image right: {(best['label'].to_numpy() == copies.target).mean():.0%}")
 print(f"mean average precision: {gallery.score(copies.images, copies.target):.3f}")
 
 # %%
 # Queries beside what they found
 # ------------------------------
 #
-# One copy of each kind. The picture that it was made from has a green frame and a tick. The index of the queries says
+# One copy of each kind. The image that it was made from has a green frame and a tick. The index of the queries says
 # what they are called.
 
 n_kinds = len(set(copies.kind))
@@ -67,7 +67,7 @@ plt.show()
 # The queries that found least
 # ----------------------------
 #
-# Where does the search fail? Close-ups, a sixteenth of the picture, are the hardest; here are those of all twenty
+# Where does the search fail? Close-ups, a sixteenth of the image, are the hardest; here are those of all twenty
 # photographs. `select="worst"` looks for the queries of the lowest average precision.
 
 copies = make_distorted_copies(photographs.filenames, photographs.target_names)

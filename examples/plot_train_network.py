@@ -3,7 +3,7 @@ Train for searching
 ===================
 
 What a classifier has learned serves a search: `featurizer_` is the trained network with its parts. Here the same
-pictures are searched with features as they are, with projections trained on labels, and with a network whose last stage
+images are searched with features as they are, with projections trained on labels, and with a network whose last stage
 was trained.
 """
 
@@ -44,7 +44,7 @@ gallery_labels, query_labels = np.asarray(labels)[learned], np.asarray(labels)[~
 #
 # A head alone leaves the features as they are. `reduce_dim` trains a matrix for each level of the pyramid with it.
 # `train="last_stage"` trains the last layers of the network for two epochs, in which the pieces are cropped and
-# mirrored at random. (Small pictures, in one scale: the example is to run in seconds.)
+# mirrored at random. (Small images, in one scale: the example is to run in seconds.)
 
 small = {"image_size": 96, "scales": (1.0,), "precision": "float32", "random_state": 0}
 models = {

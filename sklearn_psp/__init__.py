@@ -1,4 +1,4 @@
-"""Search, classify and match pictures with scikit-learn: part-sequence pyramid pooling.
+"""Search, classify and match images with scikit-learn: part-sequence pyramid pooling.
 
 Importing this package loads none of torch, numba or matplotlib: public names are resolved when first used (PEP 562).
 """

@@ -1,4 +1,4 @@
-"""`python -m sklearn_psp`: search a folder of pictures, or see the demonstration."""
+"""`python -m sklearn_psp`: search a folder of images, or see the demonstration."""
 
 from sklearn_psp._cli import main
 

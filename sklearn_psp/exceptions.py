@@ -42,18 +42,18 @@ class PSPError(Exception):
 
 
 class ImageInputError(PSPError, ValueError):
-    """X as a whole is not a collection of pictures that can be understood."""
+    """X as a whole is not a collection of images that can be understood."""
 
 
 class ImageReadError(PSPError, ValueError):
-    """One or more pictures could not be read.
+    """One or more images could not be read.
 
     Parameters
     ----------
     message : str
         What happened and what to do about it.
     errors : pandas.DataFrame or None, default=None
-        One row per unreadable picture with the columns `index` (position in X), `source` and `reason`.
+        One row per unreadable image with the columns `index` (position in X), `source` and `reason`.
     """
 
     def __init__(self, message, errors=None):
@@ -65,11 +65,11 @@ class ImageReadError(PSPError, ValueError):
 
 
 class MissingImageError(ImageReadError, FileNotFoundError):
-    """Files that do not exist, all named at once before any picture is decoded."""
+    """Files that do not exist, all named at once before any image is decoded."""
 
 
 class FaceError(ImageReadError):
-    """A picture has no face, or several where one was asked for."""
+    """An image has no face, or several where one was asked for."""
 
 
 class BackboneError(PSPError, ValueError):
@@ -85,7 +85,7 @@ class DeviceError(PSPError, ValueError):
 
 
 class OutOfDeviceMemoryError(PSPError, MemoryError):
-    """A single picture does not fit into the memory of the device."""
+    """A single image does not fit into the memory of the device."""
 
 
 class MissingDependencyError(PSPError, ImportError):
@@ -105,7 +105,7 @@ class TrainingDivergedError(PSPError, ArithmeticError):
 
 
 class UnknownIdError(PSPError, KeyError):
-    """No picture of the gallery has this id."""
+    """No image of the gallery has this id."""
 
     def __str__(self):
         return self.args[0]  # KeyError would show the text in quotes
@@ -124,14 +124,14 @@ class PSPWarning(UserWarning):
 
 
 class ImageReadWarning(PSPWarning):
-    """Some pictures could not be read and became rows of NaN.
+    """Some images could not be read and became rows of NaN.
 
     Parameters
     ----------
     message : str
-        How many pictures, and the first of them.
+        How many images, and the first of them.
     errors : pandas.DataFrame or None, default=None
-        One row per unreadable picture with the columns `index` (position in X), `source` and `reason`.
+        One row per unreadable image with the columns `index` (position in X), `source` and `reason`.
     """
 
     def __init__(self, message, errors=None):
@@ -143,7 +143,7 @@ class ImageReadWarning(PSPWarning):
 
 
 class FaceWarning(ImageReadWarning):
-    """Some pictures gave no face: they have none, or several where one was asked for, or could not be read."""
+    """Some images gave no face: they have none, or several where one was asked for, or could not be read."""
 
 
 class BatchSizeWarning(PSPWarning):

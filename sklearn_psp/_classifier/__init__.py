@@ -1,4 +1,4 @@
-"""Classification of pictures: parts, a trained network where it is asked for, and a linear head."""
+"""Classification of images: parts, a trained network where it is asked for, and a linear head."""
 
 from sklearn_psp._classifier._estimator import PSPNetClassifier
 

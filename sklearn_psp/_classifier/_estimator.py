@@ -1,4 +1,4 @@
-"""PSPNetClassifier: pictures in, labels out; a head on parts, or the whole network trained."""
+"""PSPNetClassifier: images in, labels out; a head on parts, or the whole network trained."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _AUTO_PATIENCE = 5
 
 
 class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
-    r"""Classify pictures by their parts: PSPNet with a linear head, trained on labels.
+    r"""Classify images by their parts: PSPNet with a linear head, trained on labels.
 
-    A network turns a picture into feature maps, these are cut and pooled into an ordered sequence of parts, and the
+    A network turns an image into feature maps, these are cut and pooled into an ordered sequence of parts, and the
     parts are joined into one global feature F(x), as by `PSPNetFeaturizer`; a linear layer gives each class a score
     :math:`z = W F(x) + b`, and the softmax of the scores are probabilities. `train` says what is learned: the head
     alone, on features for which the frozen network runs once; or the last stage of the network, or all of it, end to
-    end, with pictures read anew in every epoch.
+    end, with images read anew in every epoch.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     dropout : float in [0, 1), default=0.0
         Share of the elements of F(x) that are left out in training, at random.
     part_dropout : float in [0, 1), default=0.8
-        Share of the parts that are left out in training, at random for each picture: the head learns to do without any
-        one of them. With 0, without `reduce_dim` and learned weights, training keeps 5 kB a picture instead of 36.
+        Share of the parts that are left out in training, at random for each image: the head learns to do without any
+        one of them. With 0, without `reduce_dim` and learned weights, training keeps 5 kB an image instead of 36.
     train : {"head", "last_stage", "all"}, default="head"
         What is trained. "last_stage" are the layers after the last one that makes the maps coarser; of a network
         without such stages the last quarter.
     augment : "auto", bool or callable, default="auto"
-        How pictures are changed when the network is trained: a random part of at least half of the picture, mirrored
-        every second time; or a function of a picture, a uint8 tensor (3, height, width), such as torchvision's
-        transforms. "auto" is True where the network is trained. The head alone sees pictures as they are.
+        How images are changed when the network is trained: a random part of at least half of the image, mirrored
+        every second time; or a function of an image, a uint8 tensor (3, height, width), such as torchvision's
+        transforms. "auto" is True where the network is trained. The head alone sees images as they are.
     optimizer : str or subclass of torch.optim.Optimizer, default="adam"
         "adam", "adamw", "nadam", "radam", "adagrad", "rmsprop", "sgd", or a class.
     optimizer_params : dict or None, default=None
@@ -87,19 +87,19 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         Columns of `history_`: "accuracy", "balanced_accuracy", "f1_macro", "top_5_accuracy", or functions
         `metric(y_true, y_pred)`.
     epochs : int or "auto", default="auto"
-        How often all pictures are gone through. "auto" is 30 for the head, 10 for the network.
+        How often all images are gone through. "auto" is 30 for the head, 10 for the network.
     batch_size : int, default=32
-        Pictures per step.
+        Images per step.
     clip_norm : float or None, default=None
         Longest gradient; longer ones are shortened.
     validation_fraction : float in (0, 1) or None, default=None
-        Share of the training pictures, of each class, by which the model is judged and not trained, unless `fit` is
+        Share of the training images, of each class, by which the model is judged and not trained, unless `fit` is
         given `validation_data`.
     early_stopping : bool or int, default=False
         Stop when the validation loss has not become less for so many epochs; True is 5. An error without validation
         data; with them the model of the best epoch is kept in any case.
     checkpoint : str, path-like or None, default=None
-        File in which the run is kept after every epoch. A `fit` with the same parameters, pictures, labels and weights
+        File in which the run is kept after every epoch. A `fit` with the same parameters, images, labels and weights
         goes on from there after a kill, and gives the same result as if nothing had happened.
     warm_start : bool, default=False
         Let `fit` go on from the last model, for `epochs` more; a network may be trained after its head. The parts must
@@ -107,7 +107,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     callbacks : sequence of skorch.callbacks.Callback or None, default=None
         Told what happens in training; copied by each fit. For those of scikit-learn there is `set_callbacks`.
     image_shape, on_error : object
-        As of `PSPNetFeaturizer`. With `on_error="nan"` pictures that cannot be read are left out in training, and have
+        As of `PSPNetFeaturizer`. With `on_error="nan"` images that cannot be read are left out in training, and have
         probabilities of NaN.
     device : str or torch.device, default="auto"
         Where the network runs and is trained.
@@ -128,7 +128,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         The labels.
     history_ : pandas.DataFrame
         A row per epoch: `epoch`, `loss`, the metrics, the same of the validation data as `val_loss`, ..., and
-        `learning_rate`. Losses and metrics of the training pictures are of the model as it was at each step.
+        `learning_rate`. Losses and metrics of the training images are of the model as it was at each step.
     best_epoch_ : int or None
         The epoch whose model was kept, the one of the least validation loss; None without validation data.
     featurizer_ : PSPNetFeaturizer
@@ -138,7 +138,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     intercept_ : ndarray of shape (n_classes,), float32
         The head's b.
     errors_ : pandas.DataFrame
-        Pictures that could not be read by `fit`: `index`, `source`, `reason`. Only with `on_error="nan"`.
+        Images that could not be read by `fit`: `index`, `source`, `reason`. Only with `on_error="nan"`.
     n_features_in_ : int
         Columns of X. Only defined when X is 2-D.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -301,14 +301,14 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
         Parameters
         ----------
-        X : collection of pictures, or iterable of (pictures, labels) batches
+        X : collection of images, or iterable of (images, labels) batches
             What `PSPNetFeaturizer.fit` takes; or, without y, a `DataLoader`, `tf.data.Dataset`, `keras.utils.PyDataset`
-            or list of (pictures, labels) batches, which is gone through in every epoch where the network is trained.
-        y : array-like of shape (n_pictures,)
+            or list of (images, labels) batches, which is gone through in every epoch where the network is trained.
+        y : array-like of shape (n_images,)
             Labels, of any type.
-        sample_weight : array-like of shape (n_pictures,), default=None
-            How much each picture counts. Pictures of weight 0 do not.
-        validation_data : tuple (X, y), or iterable of (pictures, labels) batches, default=None
+        sample_weight : array-like of shape (n_images,), default=None
+            How much each image counts. Images of weight 0 do not.
+        validation_data : tuple (X, y), or iterable of (images, labels) batches, default=None
             By what the model is judged after every epoch.
 
         Returns
@@ -331,17 +331,17 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, classes=None, sample_weight=None):
-        """Train for one more epoch, on these pictures, at a learning rate that stays.
+        """Train for one more epoch, on these images, at a learning rate that stays.
 
         Parameters
         ----------
-        X : collection of pictures, or iterable of (pictures, labels) batches
+        X : collection of images, or iterable of (images, labels) batches
             As in `fit`.
-        y : array-like of shape (n_pictures,)
+        y : array-like of shape (n_images,)
             Labels.
         classes : array-like of shape (n_classes,), default=None
             All labels there will ever be. Needed by the first call only.
-        sample_weight : array-like of shape (n_pictures,), default=None
+        sample_weight : array-like of shape (n_images,), default=None
             As in `fit`.
 
         Returns
@@ -362,13 +362,13 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_classes) or (n_pictures,), float32
-            Scores; of two classes that of the second less that of the first. NaN for unreadable pictures with
+        ndarray of shape (n_images, n_classes) or (n_images,), float32
+            Scores; of two classes that of the second less that of the first. NaN for unreadable images with
             `on_error="nan"`.
         """
         scores = self._scores(X)
@@ -379,13 +379,13 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_classes), float64
-            Rows of sum 1, in the order of `classes_`; of NaN for unreadable pictures with `on_error="nan"`.
+        ndarray of shape (n_images, n_classes), float64
+            Rows of sum 1, in the order of `classes_`; of NaN for unreadable images with `on_error="nan"`.
         """
         return softmax(self._scores(X).astype(np.float64), axis=1)
 
@@ -394,40 +394,40 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_classes), float64
+        ndarray of shape (n_images, n_classes), float64
             Logarithms.
         """
         return log_softmax(self._scores(X).astype(np.float64), axis=1)
 
     def predict(self, X):
-        """Say which class each picture is of.
+        """Say which class each image is of.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures,)
+        ndarray of shape (n_images,)
             Labels.
 
         Raises
         ------
         ImageReadError
-            If a picture cannot be read: there is no label for that, but `predict_proba` gives NaN with
+            If an image cannot be read: there is no label for that, but `predict_proba` gives NaN with
             `on_error="nan"`.
         """
         scores = self._scores(X)
         unread = np.flatnonzero(np.isnan(scores[:, 0]))
         if len(unread):
             raise ImageReadError(
-                f"{len(unread)} pictures could not be read, the first is X[{unread[0]}]: no label says so; "
+                f"{len(unread)} images could not be read, the first is X[{unread[0]}]: no label says so; "
                 "predict_proba gives them rows of NaN"
             )
         return self.classes_[scores.argmax(axis=1)]
@@ -438,7 +438,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         return features @ self.coef_.T + self.intercept_
 
     def _check_rows(self, X, *, reset):
-        """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
+        """Validate X as scikit-learn does where it is 2-D; images are validated as they are read."""
         if reset:
             for attribute in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(attribute, None)
@@ -467,7 +467,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         self._training = parameters_of(self), training
 
     def _report(self, failures):
-        """Keep and warn of the pictures that could not be read."""
+        """Keep and warn of the images that could not be read."""
         self.__dict__.pop("errors_", None)
         if self.on_error == "raise":
             return
@@ -475,7 +475,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
         self.errors_ = failures_frame(failures)
         if failures:
-            self._warn_of(failures, "pictures")
+            self._warn_of(failures, "images")
 
     def _warn_of(self, failures, what):
         from sklearn_psp._images import failures_frame

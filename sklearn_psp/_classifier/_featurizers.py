@@ -37,7 +37,7 @@ SHARED = (
     "random_state",
     "verbose",
 )
-# Those that decide what the parts of a picture are.
+# Those that decide what the parts of an image are.
 _OF_PARTS = (*SHARED[: SHARED.index("part_weights")], "aggregation")
 
 

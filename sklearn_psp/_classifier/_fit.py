@@ -61,7 +61,7 @@ def fit(classifier, data: Labelled, validation_data: Any, on_epoch: Callable) ->
         data, validation = split(classifier, data, seed)
     done = kept is not None and kept["finished"]
     described = None
-    if data.pictures is None or not (done or (kept and classifier.train != "head")):
+    if data.images is None or not (done or (kept and classifier.train != "head")):
         joined = not classifier._needs_parts()
         described = describe(frozen, data, joined=joined, verbose=classifier.verbose)
         classifier._report(described.failures)
@@ -151,7 +151,7 @@ def _make_steady(training):
 
 
 def _check_parameters(classifier):
-    """Refuse what is wrong before pictures are read."""
+    """Refuse what is wrong before images are read."""
     loss = classifier.loss
     kind = loss if isinstance(loss, type) else type(loss)
     if not issubclass(kind, str | torch.nn.Module):
@@ -166,7 +166,7 @@ def _check_parameters(classifier):
     make_metrics(classifier.metrics, np.empty(0))
     if classifier.train == "head" and classifier.augment not in ("auto", False):
         raise ValueError(
-            "augment changes pictures in every epoch, but train='head' runs the network once, on pictures as they are; "
+            "augment changes images in every epoch, but train='head' runs the network once, on images as they are; "
             "use augment='auto', or train='last_stage'"
         )
 

@@ -17,10 +17,10 @@ __all__ = ["identity_of", "parameters_of", "short"]
 def identity_of(
     classifier, frozen: PSPNetFeaturizer, data: Labelled, validation: Labelled | None = None
 ) -> dict[str, str]:
-    """Say in short strings what a training run is of: parameters, weights, pictures, labels and their weights."""
+    """Say in short strings what a training run is of: parameters, weights, images, labels and their weights."""
     identity = parameters_of(classifier)
     identity["weights of the backbone"] = frozen.backbone_info_["sha256"]
-    identity["pictures and labels"] = _of_data(data)
+    identity["images and labels"] = _of_data(data)
     identity["sample_weight"] = "None" if data.sample_weight is None else _digest(data.sample_weight.tolist())
     identity["validation_data"] = "None" if validation is None else _of_data(validation)
     return identity

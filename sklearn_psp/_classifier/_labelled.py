@@ -1,4 +1,4 @@
-"""Pictures with their labels: as numbers, with weights, whatever they came in."""
+"""Images with their labels: as numbers, with weights, whatever they came in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from sklearn_psp._images import Pictures, SomePictures, as_pictures, is_labelled_stream, labelled_batches
+from sklearn_psp._images import Images, SomeImages, as_images, is_labelled_stream, labelled_batches
 from sklearn_psp._images._content import array_key
 from sklearn_psp._images._sources import is_path
 from sklearn_psp.utils._compat import _check_sample_weight
@@ -23,47 +23,47 @@ __all__ = ["Labelled", "check_classes", "labelled", "weights_of", "without"]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures and what is known of their classes.
+    """Images and what is known of their classes.
 
     Attributes
     ----------
-    pictures : Pictures or None
-        The pictures; None for a stream, which is opened anew each time it is read.
+    images : Images or None
+        The images; None for a stream, which is opened anew each time it is read.
     stream : object or None
-        An iterable of (pictures, labels) batches.
+        An iterable of (images, labels) batches.
     labels : ndarray of shape (n,) or None
         The labels; None for a stream that was not read yet.
     sample_weight : ndarray of shape (n,) or None
-        Weights of the pictures.
+        Weights of the images.
     """
 
-    pictures: Pictures | None
+    images: Images | None
     stream: Any
     labels: np.ndarray | None
     sample_weight: np.ndarray | None = None
 
-    def open(self) -> Iterator[tuple[Pictures, np.ndarray]]:
-        """Return an iterator of (pictures, labels) of the batches of a stream."""
+    def open(self) -> Iterator[tuple[Images, np.ndarray]]:
+        """Return an iterator of (images, labels) of the batches of a stream."""
         return labelled_batches(self.stream)
 
     def sources(self) -> list[str]:
-        """Say what the pictures are: paths, or the content of what is in memory; nothing of a stream."""
-        return [] if self.pictures is None else [_source(self.pictures, i) for i in range(self.pictures.n_pictures)]
+        """Say what the images are: paths, or the content of what is in memory; nothing of a stream."""
+        return [] if self.images is None else [_source(self.images, i) for i in range(self.images.n_images)]
 
 
 def labelled(X: Any, y: Any, sample_weight: Any = None, *, image_shape: Any = None, name: str = "X") -> Labelled:
-    """Understand pictures and labels, without reading a picture.
+    """Understand images and labels, without reading an image.
 
     Parameters
     ----------
-    X : collection of pictures, or iterable of (pictures, labels) batches
+    X : collection of images, or iterable of (images, labels) batches
         As in `PSPNetClassifier.fit`.
-    y : array-like of shape (n_pictures,) or None
+    y : array-like of shape (n_images,) or None
         The labels; None for an iterable of batches that hold them.
-    sample_weight : array-like of shape (n_pictures,) or None, default=None
+    sample_weight : array-like of shape (n_images,) or None, default=None
         Weights.
     image_shape : object, default=None
-        As in `as_pictures`.
+        As in `as_images`.
     name : str, default="X"
         What X is called in messages.
 
@@ -79,41 +79,41 @@ def labelled(X: Any, y: Any, sample_weight: Any = None, *, image_shape: Any = No
     """
     if y is None and is_labelled_stream(X):
         if sample_weight is not None:
-            raise ValueError("sample_weight does not go with an iterable of batches: pass a list of pictures")
+            raise ValueError("sample_weight does not go with an iterable of batches: pass a list of images")
         return Labelled(None, X, None)
     if y is None:
         raise ValueError(
-            f"PSPNetClassifier requires y to be passed, but the target y is None: a label for each picture of {name}"
+            f"PSPNetClassifier requires y to be passed, but the target y is None: a label for each image of {name}"
         )
-    pictures = as_pictures(X, image_shape=image_shape)
-    if pictures.n_pictures is None:
-        raise ValueError(f"{name} is an iterable of batches: let it yield (pictures, labels), or pass a list")
+    images = as_images(X, image_shape=image_shape)
+    if images.n_images is None:
+        raise ValueError(f"{name} is an iterable of batches: let it yield (images, labels), or pass a list")
     y = _check_labels(y)
-    if len(y) != pictures.n_pictures:
+    if len(y) != images.n_images:
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {name} has {pictures.n_pictures:,} pictures, "
+            f"Found input variables with inconsistent numbers of samples: {name} has {images.n_images:,} images, "
             f"but y has {len(y):,} labels"
         )
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
         if not sample_weight.any():
-            raise ValueError("sample_weight is zero for every picture: at least one must count")
-    return Labelled(pictures, None, y, sample_weight)
+            raise ValueError("sample_weight is zero for every image: at least one must count")
+    return Labelled(images, None, y, sample_weight)
 
 
-def _source(pictures, i):
-    source = pictures.get(i)
+def _source(images, i):
+    source = images.get(i)
     if is_path(source):
-        return pictures.describe(i)
-    key = array_key(source) if isinstance(source, np.ndarray) else pictures.known_key(i)
-    return pictures.describe(i) if key is None else key.hex()
+        return images.describe(i)
+    key = array_key(source) if isinstance(source, np.ndarray) else images.known_key(i)
+    return images.describe(i) if key is None else key.hex()
 
 
 def _check_labels(y):
     shape = tuple(np.shape(y) if isinstance(y, list | tuple) else getattr(y, "shape", ()))
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
-            f"y should be a 1d array, got an array of shape {shape} instead: a label for each picture; of "
+            f"y should be a 1d array, got an array of shape {shape} instead: a label for each image; of "
             "one-hot rows pass y.argmax(axis=1)"
         )
     y = column_or_1d(y, warn=True)
@@ -122,7 +122,7 @@ def _check_labels(y):
     missing = np.flatnonzero(pd.isna(y)) if y.dtype.kind == "O" else []
     if len(missing):
         raise ValueError(
-            f"y has {len(missing):,} missing labels (None or NaN), the first at {missing[0]}; leave those pictures out"
+            f"y has {len(missing):,} missing labels (None or NaN), the first at {missing[0]}; leave those images out"
         )
     check_classification_targets(y)
     return y
@@ -140,12 +140,12 @@ def check_classes(labels: np.ndarray, classes: np.ndarray, name: str = "y") -> n
     others = np.unique(labels[classes[codes] != labels])
     if len(others):
         shown = ", ".join(map(repr, others[:5].tolist()))
-        raise ValueError(f"{name} has labels that are no classes of the training pictures: {shown}; leave them out")
+        raise ValueError(f"{name} has labels that are no classes of the training images: {shown}; leave them out")
     return codes
 
 
 def weights_of(codes: np.ndarray, class_weight: Any, classes: np.ndarray, sample_weight: Any) -> np.ndarray:
-    """Return a weight for each picture, on average 1.
+    """Return a weight for each image, on average 1.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def weights_of(codes: np.ndarray, class_weight: Any, classes: np.ndarray, sample
     classes : ndarray of shape (n_classes,)
         The labels.
     sample_weight : ndarray of shape (n,) or None
-        Weights of the pictures.
+        Weights of the images.
 
     Returns
     -------
@@ -169,8 +169,8 @@ def weights_of(codes: np.ndarray, class_weight: Any, classes: np.ndarray, sample
 
 
 def without(data: Labelled, left_out: np.ndarray) -> Labelled:
-    """Leave some pictures out; of a stream, their labels."""
+    """Leave some images out; of a stream, their labels."""
     rows = np.setdiff1d(np.arange(len(data.labels)), left_out)
     weights = None if data.sample_weight is None else data.sample_weight[rows]
-    pictures = None if data.pictures is None else SomePictures(data.pictures, rows)
-    return replace(data, pictures=pictures, labels=data.labels[rows], sample_weight=weights)
+    images = None if data.images is None else SomeImages(data.images, rows)
+    return replace(data, images=images, labels=data.labels[rows], sample_weight=weights)

@@ -15,7 +15,7 @@ from sklearn_psp.utils._validation import check_bin_sizes
 
 __all__ = ["initial_model", "restored_model", "train_head"]
 
-# Pictures that projections start from.
+# Images that projections start from.
 _MOST_PROJECTED_FROM = 2000
 _EMBEDDED_AT_ONCE = 1024
 # What a network that is to be trained begins with: a head trained on its features as they are.

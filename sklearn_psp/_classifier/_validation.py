@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from sklearn_psp._classifier._labelled import Labelled, labelled, without
-from sklearn_psp._images import SomePictures, is_labelled_stream
+from sklearn_psp._images import SomeImages, is_labelled_stream
 
 __all__ = ["given_validation", "of_some_weight", "split"]
 
 
 def of_some_weight(data: Labelled) -> Labelled:
-    """Leave out pictures of weight 0."""
+    """Leave out images of weight 0."""
     if data.sample_weight is None or data.sample_weight.all():
         return data
     return without(data, np.flatnonzero(data.sample_weight == 0))
@@ -28,7 +28,7 @@ def given_validation(classifier, data: Labelled, validation_data: Any) -> Labell
         if not is_labelled_stream(X):
             if not isinstance(X, tuple) or len(X) != 2:
                 raise ValueError(
-                    "validation_data must be a tuple (X, y), or an iterable of (pictures, labels) batches, got "
+                    "validation_data must be a tuple (X, y), or an iterable of (images, labels) batches, got "
                     f"{type(X).__name__}" + (f" of {len(X)}" if isinstance(X, tuple | list) else "")
                 )
             X, y = X
@@ -40,7 +40,7 @@ def given_validation(classifier, data: Labelled, validation_data: Any) -> Labell
                 "set validation_fraction=0.1"
             )
         return None
-    if data.pictures is None:
+    if data.images is None:
         raise ValueError("validation_fraction does not go with an iterable of batches: pass validation_data to fit")
     return None
 
@@ -52,10 +52,10 @@ def split(classifier, data: Labelled, seed: int) -> tuple[Labelled, Labelled]:
     try:
         kept, held_out = train_test_split(rows, test_size=share, stratify=data.labels, random_state=seed)
     except ValueError as error:
-        raise ValueError(f"validation_fraction={share!r} of {len(rows)} pictures, by class: {error}") from error
+        raise ValueError(f"validation_fraction={share!r} of {len(rows)} images, by class: {error}") from error
     return _rows_of(data, np.sort(kept)), _rows_of(data, np.sort(held_out))
 
 
 def _rows_of(data, rows):
     weights = None if data.sample_weight is None else data.sample_weight[rows]
-    return replace(data, pictures=SomePictures(data.pictures, rows), labels=data.labels[rows], sample_weight=weights)
+    return replace(data, images=SomeImages(data.images, rows), labels=data.labels[rows], sample_weight=weights)

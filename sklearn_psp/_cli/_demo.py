@@ -28,7 +28,7 @@ _PLAIN_PARAMETERS = {"bin_sizes": (1,), "pooling": "avg", "center": False, "scal
 
 
 class Outcome(NamedTuple):
-    """What one way to describe pictures found.
+    """What one way to describe images found.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
     descriptors : ndarray of shape (n_queries, n_features), float32
         The queries.
     relevance : ndarray of shape (n_queries, n_gallery), bool
-        Whether each picture of the full ranking is right, nearest first.
+        Whether each image of the full ranking is right, nearest first.
     """
 
     retriever: NearestImageRetriever

@@ -1,4 +1,4 @@
-"""Finding picture files."""
+"""Finding image files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from sklearn_psp.exceptions import ImageInputError, MissingImageError
 
-__all__ = ["check_output", "display_name", "find_gallery", "find_queries", "pictures_below"]
+__all__ = ["check_output", "display_name", "find_gallery", "find_queries", "images_below"]
 
 # HEIC and AVIF, which not every Pillow reads, should be listed as unreadable rather than overlooked.
 # fmt: off
-PICTURE_SUFFIXES = frozenset({
+IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg",
     ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Picture files in a folder and all folders below it.
+def images_below(folder: Path) -> list[Path]:
+    """Image files in a folder and all folders below it.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def pictures_below(folder: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Files with the suffix of a picture, in either case, sorted; hidden files and folders are left out.
+        Files with the suffix of an image, in either case, sorted; hidden files and folders are left out.
     """
     found = []
     for root, folders, files in os.walk(folder):
@@ -38,13 +38,13 @@ def pictures_below(folder: Path) -> list[Path]:
         found += [
             Path(root, name)
             for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
         ]
     return sorted(found)
 
 
 def find_gallery(folders: Sequence[Path]) -> list[Path]:
-    """All pictures to be searched.
+    """All images to be searched.
 
     Parameters
     ----------
@@ -61,25 +61,25 @@ def find_gallery(folders: Sequence[Path]) -> list[Path]:
     MissingImageError
         If a folder does not exist.
     ImageInputError
-        If one is not a folder, cannot be listed, or all of them hold no pictures.
+        If one is not a folder, cannot be listed, or all of them hold no images.
     """
     found: dict[str, Path] = {}
     for folder in folders:
         if not folder.exists():
             raise MissingImageError(f"IMAGES: there is no folder {str(folder)!r} (working directory {os.getcwd()!r})")
         if not folder.is_dir():
-            raise ImageInputError(f"IMAGES must be a folder of pictures, but {str(folder)!r} is a file")
+            raise ImageInputError(f"IMAGES must be a folder of images, but {str(folder)!r} is a file")
         if not os.access(folder, os.R_OK | os.X_OK):
             raise ImageInputError(f"IMAGES: the folder {str(folder)!r} cannot be listed: permission denied")
-        for path in pictures_below(folder):
+        for path in images_below(folder):
             found.setdefault(os.path.realpath(path), path)
     if not found:
-        raise ImageInputError(f"IMAGES holds no pictures: {_named(folders)} {_no_pictures()}")
+        raise ImageInputError(f"IMAGES holds no images: {_named(folders)} {_no_images()}")
     return list(found.values())
 
 
 def find_queries(queries: Sequence[Path], folders: Sequence[Path]) -> tuple[list[Path], set[Path]]:
-    """All pictures to search for.
+    """All images to search for.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def find_queries(queries: Sequence[Path], folders: Sequence[Path]) -> tuple[list
     MissingImageError
         If a query does not exist.
     ImageInputError
-        If a folder holds no pictures.
+        If a folder holds no images.
     """
     paths: dict[Path, None] = {}
     named = set()
@@ -112,9 +112,9 @@ def find_queries(queries: Sequence[Path], folders: Sequence[Path]) -> tuple[list
                 f"{_named(folders)}"
             )
         if place.is_dir():
-            below = pictures_below(place)
+            below = images_below(place)
             if not below:
-                raise ImageInputError(f"QUERY holds no pictures: {str(place)!r} {_no_pictures()}")
+                raise ImageInputError(f"QUERY holds no images: {str(place)!r} {_no_images()}")
             paths.update(dict.fromkeys(below))
         else:
             paths[place] = None
@@ -155,5 +155,5 @@ def _named(folders: Sequence[Path]) -> str:
     return ", ".join(repr(str(folder)) for folder in folders)
 
 
-def _no_pictures() -> str:
-    return f"has no file, at any depth, that ends in {', '.join(sorted(PICTURE_SUFFIXES))}"
+def _no_images() -> str:
+    return f"has no file, at any depth, that ends in {', '.join(sorted(IMAGE_SUFFIXES))}"

@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
     search = commands.add_parser(
         "search",
-        help="find the nearest pictures in a folder",
-        description="Find the pictures of a folder that are nearest to other pictures, print them, and write a page "
+        help="find the nearest images in a folder",
+        description="Find the images of a folder that are nearest to other images, print them, and write a page "
         "that shows them. Files that cannot be read are left out and listed.",
     )
     search.add_argument(
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="QUERY",
         nargs="+",
         type=_path,
-        help="picture to search for, or a folder of such; a name that does not exist is looked for in IMAGES too. A "
+        help="image to search for, or a folder of such; a name that does not exist is looked for in IMAGES too. A "
         "query that is in IMAGES is not among its own results",
     )
     search.add_argument(
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, output: str) -> None:
     parser.add_argument(
-        "-n", "--n-neighbors", metavar="N", type=_count, default=5, help="pictures to find per query (default: 5)"
+        "-n", "--n-neighbors", metavar="N", type=_count, default=5, help="images to find per query (default: 5)"
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=_path, default=Path(output), help=f"the page (default: {output})"

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: each query beside its nearest pictures."""
+"""One self-contained HTML page: each query beside its nearest images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from sklearn_psp._cli._template import PAGE, STYLE
 from sklearn_psp.displays import ShownQuery, ShownResult
-from sklearn_psp.displays._pictures import thumbnail
+from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["Page", "page_html", "write_page"]
@@ -33,7 +33,7 @@ class Page:
     introduction : str
         A paragraph.
     queries : sequence of ShownQuery
-        Each query with its nearest pictures; captions and ids are what people read.
+        Each query with its nearest images; captions and ids are what people read.
     tables : sequence of (str, DataFrame)
         Tables with their headings.
     unreadable : sequence of (str, str)
@@ -85,12 +85,12 @@ def page_html(page: Page, *, verbose: bool = False) -> str:
     Returns
     -------
     str
-        HTML that loads nothing from elsewhere; every picture is in it once, as a small JPEG.
+        HTML that loads nothing from elsewhere; every image is in it once, as a small JPEG.
     """
-    pictures = {_key(shown): shown.picture for query in page.queries for shown in (query, *query.results)}
-    names = {key: f"p{i}" for i, key in enumerate(pictures)}
-    with progress(len(pictures), "drawing the page", "picture", verbose) as bar:
-        rules = [_picture_rule(names[key], picture, bar.update) for key, picture in pictures.items()]
+    images = {_key(shown): shown.image for query in page.queries for shown in (query, *query.results)}
+    names = {key: f"p{i}" for i, key in enumerate(images)}
+    with progress(len(images), "drawing the page", "image", verbose) as bar:
+        rules = [_image_rule(names[key], image, bar.update) for key, image in images.items()]
     marked = any(result.right is not None for query in page.queries for result in query.results)
     return PAGE.substitute(
         title=escape(page.title),
@@ -106,19 +106,19 @@ def page_html(page: Page, *, verbose: bool = False) -> str:
 
 
 _FILTER = (
-    '<p><label><input type="checkbox" id="wrong-only"> Show only the queries whose nearest picture is wrong</label></p>'
+    '<p><label><input type="checkbox" id="wrong-only"> Show only the queries whose nearest image is wrong</label></p>'
 )
 
 
 def _key(shown: ShownQuery | ShownResult) -> object:
-    """What makes two pictures one: the path or the content; for anything else that it is the same object."""
-    picture = shown.picture
-    return picture if isinstance(picture, str | bytes | os.PathLike) else id(picture)
+    """What makes two images one: the path or the content; for anything else that it is the same object."""
+    image = shown.image
+    return image if isinstance(image, str | bytes | os.PathLike) else id(image)
 
 
-def _picture_rule(name: str, picture: object, done: Callable[[int], object]) -> str:
-    """CSS that shows a picture: one that answers many queries is embedded only once, and no script is needed."""
-    small = thumbnail(picture)
+def _image_rule(name: str, image: object, done: Callable[[int], object]) -> str:
+    """CSS that shows an image: one that answers many queries is embedded only once, and no script is needed."""
+    small = thumbnail(image)
     done(1)
     if small is None:  # gone since it was described
         return ""
@@ -133,7 +133,7 @@ def _question(query: ShownQuery, names: dict) -> str:
     kind = "wrong-first" if right[:1] == [False] else ""
     results = "".join(_answer(result, names) for result in query.results)
     return (
-        f'<section class="question {kind}"><figure class="query">{_picture(query, query.caption, names)}'
+        f'<section class="question {kind}"><figure class="query">{_image(query, query.caption, names)}'
         f"<figcaption>{_breakable(query.caption)}</figcaption></figure><ol>{results}</ol></section>\n"
     )
 
@@ -146,14 +146,14 @@ def _answer(result: ShownResult, names: dict) -> str:
     }[result.right]
     name = str(result.id)
     return (
-        f'<li><figure>{_picture(result, name, names)}{mark}<figcaption><span class="distance" title="cosine distance">'
+        f'<li><figure>{_image(result, name, names)}{mark}<figcaption><span class="distance" title="cosine distance">'
         f"{result.distance:.3f}</span>{_breakable(name)}</figcaption></figure></li>"
     )
 
 
-def _picture(shown: ShownQuery | ShownResult, name: str, names: dict) -> str:
+def _image(shown: ShownQuery | ShownResult, name: str, names: dict) -> str:
     label = escape(name)
-    return f'<div class="picture {names[_key(shown)]}" role="img" aria-label="{label}" title="{label}"></div>'
+    return f'<div class="image {names[_key(shown)]}" role="img" aria-label="{label}" title="{label}"></div>'
 
 
 def _breakable(name: str) -> str:
@@ -173,7 +173,7 @@ def _csv_link(queries: Sequence[ShownQuery]) -> str:
         for query in queries
         for rank, result in enumerate(query.results, 1)
     ]
-    csv = pd.DataFrame(rows, columns=["query", "rank", "picture", "distance"]).to_csv(index=False)
+    csv = pd.DataFrame(rows, columns=["query", "rank", "image", "distance"]).to_csv(index=False)
     data = base64.b64encode(csv.encode()).decode("ascii")
     return f'<a download="results.csv" href="data:text/csv;base64,{data}">All results as a table (CSV)</a>'
 

@@ -12,7 +12,7 @@ _N_LISTED = 20
 
 
 def print_results(query: str, results: pd.DataFrame) -> None:
-    """Print the nearest pictures of one query.
+    """Print the nearest images of one query.
 
     Parameters
     ----------

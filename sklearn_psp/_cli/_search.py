@@ -1,4 +1,4 @@
-"""The command `search`: the nearest pictures in a folder of one's own."""
+"""The command `search`: the nearest images in a folder of one's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn_psp._cli._files import display_name, find_gallery, find_queries
 from sklearn_psp._cli._page import Page, write_page
 from sklearn_psp._cli._report import print_results, print_unreadable
 from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._images import read_picture
+from sklearn_psp._images import read_image
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.displays import ShownQuery, ShownResult
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
@@ -63,18 +63,18 @@ def search(args: argparse.Namespace) -> int:
     found = _without_own(found, queries, gallery, args.n_neighbors)
     unreadable = pd.concat([pd.DataFrame(columns=["source", "reason"]), *unreadable]).drop_duplicates("source")
     if len(unreadable[unreadable["source"].isin([str(path) for path in queries])]) == len(queries):
-        raise ImageReadError("QUERY: none of the pictures to search for could be read", unreadable)
+        raise ImageReadError("QUERY: none of the images to search for could be read", unreadable)
 
     found["name"] = [display_name(gallery[position], folders) for position in found["id"]]
     for query, results in found.groupby("query"):
         print_results(display_name(queries[query]), results)
     print_unreadable([(display_name(row.source), row.reason) for row in unreadable.itertuples()])
     n_read = retriever.n_samples_fit_ - len(retriever.skipped_)
-    summary = f"{n_read:,} pictures searched for {found['query'].nunique():,} in {seconds:.1f} s"
+    summary = f"{n_read:,} images searched for {found['query'].nunique():,} in {seconds:.1f} s"
     print(summary)
     if not args.no_page:
         page = Page(
-            title="Nearest pictures",
+            title="Nearest images",
             introduction=f"{summary}, in {', '.join(display_name(folder) for folder in folders)}.",
             queries=_shown_queries(found, queries, gallery),
             unreadable=[(display_name(row.source), row.reason) for row in unreadable.itertuples()],
@@ -97,10 +97,10 @@ def _collecting(errors: list[pd.DataFrame]) -> Iterator[None]:
 
 
 def _check_queries(paths: set[Path]) -> None:
-    """Refuse files that were named as queries and are no pictures."""
+    """Refuse files that were named as queries and are no images."""
     for path in sorted(paths):
         try:
-            read_picture(path)
+            read_image(path)
         except ImageReadError as error:
             raise ImageInputError(f"QUERY: {error}") from error
 

@@ -78,7 +78,7 @@ main {
   grid-template-columns: repeat(auto-fill, minmax(4rem, 1fr));
 }
 figure { margin: 0; position: relative; min-width: 0; }
-.picture {
+.image {
   aspect-ratio: 1; border-radius: .35rem; background: var(--well) center / contain no-repeat;
   print-color-adjust: exact; -webkit-print-color-adjust: exact;
 }

@@ -1,4 +1,4 @@
-"""From pictures to features: reading, the network, pooling, and what a cache spares of them."""
+"""From images to features: reading, the network, pooling, and what a cache spares of them."""
 
 from sklearn_psp._extraction._cached import CachedFeatures
 from sklearn_psp._extraction._extract import extract

@@ -42,7 +42,7 @@ class CachedFeatures:
     method : {"global_features", "projected_features", "local_features"}
         What is asked for.
     reading : str
-        What the maps of a picture depend on, but its content and the runner.
+        What the maps of an image depend on, but its content and the runner.
     pooling : str
         What local features depend on, but the maps.
     joining : str
@@ -110,14 +110,14 @@ class CachedFeatures:
             self._write()
         return self._remember(keys, parts)
 
-    def warn_if_small(self, n_pictures: int) -> None:
+    def warn_if_small(self, n_images: int) -> None:
         """Warn where the maps of one call are more than the store may hold."""
-        needed, bound = 2 * self._runner.map_rows.length * n_pictures, self._store.max_bytes
+        needed, bound = 2 * self._runner.map_rows.length * n_images, self._store.max_bytes
         if needed > bound:
             warnings.warn(
                 CacheSizeWarning(
-                    f"cache_size={bound / 1e6:.0f} holds the feature maps of {bound * n_pictures // needed:,} "
-                    f"pictures, but X has {n_pictures:,}: the others run through the network every time; pass "
+                    f"cache_size={bound / 1e6:.0f} holds the feature maps of {bound * n_images // needed:,} "
+                    f"images, but X has {n_images:,}: the others run through the network every time; pass "
                     f"cache_size={np.ceil(1.05 * needed / 1e6):.0f}, or cache=None"
                 ),
                 stacklevel=2,

@@ -1,4 +1,4 @@
-"""Features of pictures: read ahead, each content once through the network, from the cache where it is there."""
+"""Features of images: read ahead, each content once through the network, from the cache where it is there."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from sklearn_psp._extraction._cached import CachedFeatures
 from sklearn_psp._extraction._table import Batcher, FeatureTable
-from sklearn_psp._images import Pictures, ReadFailure, SomePictures, read_batches
+from sklearn_psp._images import Images, ReadFailure, SomeImages, read_batches
 from sklearn_psp._nets import Runner
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["extract"]
 
-# Pictures whose maps are on disk are pooled so many at a time.
+# Images whose maps are on disk are pooled so many at a time.
 _STORED_AT_ONCE = 64
 
 
 def extract(
-    pictures: Pictures,
+    images: Images,
     runner: Runner,
     method: str,
     shape: tuple[int, ...],
@@ -30,18 +30,18 @@ def extract(
     cache: CachedFeatures | None = None,
     verbose: int = 0,
 ) -> tuple[np.ndarray, list[ReadFailure]]:
-    """Compute the features of pictures.
+    """Compute the features of images.
 
     Parameters
     ----------
-    pictures : Pictures
-        The pictures.
+    images : Images
+        The images.
     runner : Runner
         Network and pooling.
     method : {"global_features", "projected_features", "local_features"}
         What of the runner's is computed.
     shape : tuple of int
-        Shape of the features of one picture.
+        Shape of the features of one image.
     reading : dict
         `image_size`, `resize`, `on_error` and `n_jobs` of `read_batches`.
     cache : CachedFeatures or None, default=None
@@ -51,26 +51,26 @@ def extract(
 
     Returns
     -------
-    features : ndarray of shape (n_pictures, *shape), float32
-        Rows of NaN for pictures that could not be read.
+    features : ndarray of shape (n_images, *shape), float32
+        Rows of NaN for images that could not be read.
     failures : list of ReadFailure
-        Those pictures, in order.
+        Those images, in order.
     """
-    with progress(pictures.n_pictures, "describing pictures", "picture", verbose) as bar:
-        return _Extraction(pictures, runner, getattr(runner, method), shape, reading, cache, bar).run()
+    with progress(images.n_images, "describing images", "image", verbose) as bar:
+        return _Extraction(images, runner, getattr(runner, method), shape, reading, cache, bar).run()
 
 
 class _Extraction:
     """One call: what is done is in `run`, the rest is bookkeeping."""
 
-    def __init__(self, pictures, runner, features, shape, reading, cache, bar):
-        self.pictures = pictures
+    def __init__(self, images, runner, features, shape, reading, cache, bar):
+        self.images = images
         self.runner = runner
         self.features = features
         self.reading = reading
         self.cache = cache
         self.bar = bar
-        self.table = FeatureTable(pictures.n_pictures, shape)
+        self.table = FeatureTable(images.n_images, shape)
         self.first: dict[bytes, int] = {}  # where a content was met first
         self.copies: dict[int, int] = {}
         self.failures: list[ReadFailure] = []
@@ -79,13 +79,13 @@ class _Extraction:
         self.n_read = 0
 
     def run(self):
-        known_length = self.pictures.n_pictures is not None
+        known_length = self.images.n_images is not None
         left = self._place_known() if self.cache is not None and known_length else None
         if left is None or left:
             self._through_network(left, may_skip=self.cache is not None and known_length)
         if self.lost:
             self._through_network(sorted(self.lost), may_skip=False)
-        n_rows = self.n_read if self.pictures.n_pictures is None else self.pictures.n_pictures
+        n_rows = self.n_read if self.images.n_images is None else self.images.n_images
         if self.cache is not None:
             self.cache.warn_if_small(n_rows - len(self.copies) - len(self.failures))
         failures = sorted(self.failures, key=lambda failure: failure.index)
@@ -93,17 +93,17 @@ class _Extraction:
 
     def _place_known(self):
         """Place what can be had without reading, and return the places that are left; None for all of them."""
-        n = self.pictures.n_pictures
+        n = self.images.n_images
         left = []
-        for rows, features in self.cache.known([self.pictures.known_key(i) for i in range(n)], left):
+        for rows, features in self.cache.known([self.images.known_key(i) for i in range(n)], left):
             self._place(rows, features)
         return left if len(left) < n else None
 
     def _through_network(self, places, *, may_skip):
-        """Read and describe the pictures at some places; None for all."""
-        pictures = self.pictures if places is None else SomePictures(self.pictures, places)
+        """Read and describe the images at some places; None for all."""
+        images = self.images if places is None else SomeImages(self.images, places)
         names = deque()  # of the batches under way: rows and keys
-        batches = self._new_batches(pictures, places, names, may_skip)
+        batches = self._new_batches(images, places, names, may_skip)
         # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
         with closing(batches):
             if self.cache is None:
@@ -117,11 +117,11 @@ class _Extraction:
             finally:  # what was computed before an error is kept
                 self.cache.finish()
 
-    def _new_batches(self, pictures, places, names, may_skip):
-        """Yield full batches of pictures whose content has not been met; note their rows and keys in `names`."""
+    def _new_batches(self, images, places, names, may_skip):
+        """Yield full batches of images whose content has not been met; note their rows and keys in `names`."""
         size = self.runner.plan.batch_size
         batcher, stored = Batcher(size), []
-        batches = read_batches(pictures, batch_size=size, skip=self.cache.has if may_skip else None, **self.reading)
+        batches = read_batches(images, batch_size=size, skip=self.cache.has if may_skip else None, **self.reading)
         with closing(batches):
             for batch in batches:
                 self.n_read = max(self.n_read, batch.start + len(batch.images))
@@ -130,9 +130,9 @@ class _Extraction:
                 rows = list(range(batch.start, batch.start + len(batch.images)))
                 rows = rows if places is None else [places[i] for i in rows]
                 stored += [(rows[i], batch.keys[i]) for i in sorted(batch.skipped)]
-                fresh = self._not_in_stream_cache(pictures, batch, self._first_met(batch, rows))
-                images = batch.images if len(fresh) == len(rows) else batch.images[[i for i, _, _ in fresh]]
-                yield from self._note(batcher.add(images, [(row, key) for _, row, key in fresh]), names)
+                fresh = self._not_in_stream_cache(images, batch, self._first_met(batch, rows))
+                decoded = batch.images if len(fresh) == len(rows) else batch.images[[i for i, _, _ in fresh]]
+                yield from self._note(batcher.add(decoded, [(row, key) for _, row, key in fresh]), names)
                 if len(stored) >= _STORED_AT_ONCE:
                     self._from_cache(stored)
         self._from_cache(stored)
@@ -153,9 +153,9 @@ class _Extraction:
                 self.bar.update(1)
         return fresh
 
-    def _not_in_stream_cache(self, pictures, batch, fresh):
+    def _not_in_stream_cache(self, images, batch, fresh):
         """Return what of a stream is not in the cache. A stream is read once: it cannot be skipped and read later."""
-        if self.cache is None or pictures.n_pictures is not None or not fresh:
+        if self.cache is None or images.n_images is not None or not fresh:
             return fresh
         here = set()
         for positions, features in self.cache.pooled([key for _, _, key in fresh]):
@@ -167,7 +167,7 @@ class _Extraction:
         for images, rows_and_keys in batches:
             names.append(rows_and_keys)
             if self.cache is not None and len(images) < self.runner.plan.batch_size:
-                # Full batches always: the last bits of a picture's maps may depend on how many are beside it.
+                # Full batches always: the last bits of an image's maps may depend on how many are beside it.
                 padding = np.zeros((self.runner.plan.batch_size - len(images), *images.shape[1:]), images.dtype)
                 images = np.concatenate([images, padding])
             yield images

@@ -1,4 +1,4 @@
-"""Rows of features on their way into one array, and pictures on their way into full batches."""
+"""Rows of features on their way into one array, and images on their way into full batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["Batcher", "FeatureTable"]
 
 
 class FeatureTable:
-    """Features of pictures that are finished in any order.
+    """Features of images that are finished in any order.
 
     Parameters
     ----------
     n_rows : int or None
-        Number of pictures; None where it shows only at the end.
+        Number of images; None where it shows only at the end.
     shape : tuple of int
-        Shape of the features of one picture.
+        Shape of the features of one image.
     """
 
     def __init__(self, n_rows: int | None, shape: tuple[int, ...]):
@@ -25,7 +25,7 @@ class FeatureTable:
         self._array = None
 
     def put(self, rows: np.ndarray, features: np.ndarray) -> None:
-        """Place the features of some pictures; an array of all of them, in order, is taken over."""
+        """Place the features of some images; an array of all of them, in order, is taken over."""
         if self._n_rows is None:
             self._blocks.append((rows, features))
         elif self._array is None and len(rows) == self._n_rows:
@@ -51,12 +51,12 @@ class FeatureTable:
 
 
 class Batcher:
-    """Collects pictures into full batches.
+    """Collects images into full batches.
 
     Parameters
     ----------
     size : int
-        Pictures in a batch.
+        Images in a batch.
     """
 
     def __init__(self, size: int):
@@ -65,7 +65,7 @@ class Batcher:
         self._names = []
 
     def add(self, images: np.ndarray, names: list):
-        """Take pictures and what they are known by; yield the batches (images, names) that are full."""
+        """Take images and what they are known by; yield the batches (images, names) that are full."""
         if not names:
             return
         if not self._names and len(names) == self._size:

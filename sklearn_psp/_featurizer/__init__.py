@@ -1,4 +1,4 @@
-"""PSPNetFeaturizer: pictures in, descriptors out."""
+"""PSPNetFeaturizer: images in, descriptors out."""
 
 from sklearn_psp._featurizer._estimator import PSPNetFeaturizer
 

@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["center_share", "shrunk_mean"]
 
-# The centre is n / (n + _CENTER_PRIOR) of the mean: one picture must not become the zero vector, nor two each other's
+# The centre is n / (n + _CENTER_PRIOR) of the mean: one image must not become the zero vector, nor two each other's
 # opposite.
 _CENTER_PRIOR = 50
 

@@ -1,4 +1,4 @@
-"""How a featurizer computes: the parameters resolved, the runner made, pictures described, with or without a cache."""
+"""How a featurizer computes: the parameters resolved, the runner made, images described, with or without a cache."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _AUTO_SCALES = (0.8, 1.15)
 
 
 class ComputingMixin:
-    """What `PSPNetFeaturizer` does between its parameters and the features of pictures."""
+    """What `PSPNetFeaturizer` does between its parameters and the features of images."""
 
     def _prepare(self, plan=None):
-        """Resolve what depends on the machine and the backbone, but not on pictures; a plan that is given is taken."""
+        """Resolve what depends on the machine and the backbone, but not on images; a plan that is given is taken."""
         from sklearn_psp import _nets
 
         levels = check_bin_sizes(self.bin_sizes)
@@ -144,9 +144,9 @@ class ComputingMixin:
     def _compute(self, X, method):
         """Read X batch by batch, and return the features and the failures."""
         from sklearn_psp._extraction import CachedFeatures, extract
-        from sklearn_psp._images import as_pictures
+        from sklearn_psp._images import as_images
 
-        pictures = as_pictures(X, image_shape=self.image_shape)
+        images = as_images(X, image_shape=self.image_shape)
         runner = self._runner()
         cache, levels = None, check_bin_sizes(self.bin_sizes)
         if self.cache is not None:
@@ -169,7 +169,7 @@ class ComputingMixin:
             "on_error": self.on_error,
             "n_jobs": self.n_jobs,
         }
-        return extract(pictures, runner, method, shape, reading=reading, cache=cache, verbose=self.verbose)
+        return extract(images, runner, method, shape, reading=reading, cache=cache, verbose=self.verbose)
 
     def _projection_key(self):
         from sklearn_psp._images._content import array_key
@@ -184,7 +184,7 @@ class ComputingMixin:
         return features
 
     def _report(self, failures, *, keep=False):
-        """Warn of the pictures that could not be read, and in fit keep them."""
+        """Warn of the images that could not be read, and in fit keep them."""
         if self.on_error == "raise":
             return
         from sklearn_psp._images import failures_frame
@@ -196,7 +196,7 @@ class ComputingMixin:
             first = failures[0]
             warnings.warn(
                 ImageReadWarning(
-                    f"{len(failures)} pictures could not be read and are rows of NaN; the first is X[{first.index}] "
+                    f"{len(failures)} images could not be read and are rows of NaN; the first is X[{first.index}] "
                     f"({first.source}): {first.reason}",
                     errors,
                 ),

@@ -1,4 +1,4 @@
-"""PSPNetFeaturizer: pictures in, descriptors out, by part-sequence pyramid pooling."""
+"""PSPNetFeaturizer: images in, descriptors out, by part-sequence pyramid pooling."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["PSPNetFeaturizer"]
 
 
 class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimator):
-    r"""Describe pictures by their parts: part-sequence pyramid pooling of a network's feature maps.
+    r"""Describe images by their parts: part-sequence pyramid pooling of a network's feature maps.
 
-    A convolutional network turns a picture into feature maps; the maps are cut, level by level, into an ordered
+    A convolutional network turns an image into feature maps; the maps are cut, level by level, into an ordered
     sequence of parts; each part is pooled into a local feature :math:`f_i(x)` of unit length; and the local features
     are joined into one global feature, :math:`F(x) = \sum_i w_i f_i(x)` or their concatenation. The mean of the
     training descriptors is subtracted and the result brought to unit length.
@@ -39,28 +39,28 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         The network. `"efficientnet_lite0"` and `"efficientnet_lite2"` have installable weights, and so has
         `"dlib_face"`, for aligned faces (extra `faces`); every classification network of torchvision and every network
         of timm works by its name there (`"torchvision/resnet50"`, `"timm/resnet50"`; a bare name means torchvision's
-        where both have it). A module of your own maps RGB pictures in [0, 1], shape (n, 3, height, width), to feature
+        where both have it). A module of your own maps RGB images in [0, 1], shape (n, 3, height, width), to feature
         maps (n, channels, rows, columns).
     weights : {"default", "download"}, path-like or None, default="default"
         `"default"` takes the weights that are installed, and never the network; a path names a safetensors or a
         `state_dict` file; `"download"` fetches the published weights of torchvision's or timm's networks; None means
         random weights, for tests.
     output_stride : {8, 16, 32} or None, default=None
-        Dilate the backbone so that its maps are that many times smaller than the picture, as PSPNet does. None leaves
+        Dilate the backbone so that its maps are that many times smaller than the image, as PSPNet does. None leaves
         it as it is. Not every backbone can.
     image_size : "auto", int or tuple of two ints, default="auto"
-        (height, width) in pixels of the pictures the network sees, before `scales`. `"auto"` is the size the network
+        (height, width) in pixels of the images the network sees, before `scales`. `"auto"` is the size the network
         was made for: 150 for `"dlib_face"`, that of a network of timm or Keras built for one size, else 224.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How a picture is brought to that size: both sides by themselves, the largest middle part, or the whole with
+        How an image is brought to that size: both sides by themselves, the largest middle part, or the whole with
         white margins.
     scales : "auto" or sequence of float, default="auto"
-        The picture is described at each of these multiples of `image_size` (sides are rounded to multiples of 16
+        The image is described at each of these multiples of `image_size` (sides are rounded to multiples of 16
         pixels, but for 1.0) and the local features are averaged. `"auto"` is (0.8, 1.15), the best found at no more
         than twice the cost of (1.0,), by `benchmarks/quality.py`; it is (1.0,) for a network made for one size, such as
         most vision transformers and `"dlib_face"`.
     flip : bool, default=False
-        Average over the picture and its mirror image, at twice the cost.
+        Average over the image and its mirror image, at twice the cost.
     bin_sizes : sequence of int or tuple of two ints, default=(1, 2, 3)
         Levels of the pyramid: b is a grid of b x b parts, a pair is (rows, columns); `((6, 1),)` are six stripes.
     part_order : {"raster", "column", "snake"}, default="raster"
@@ -75,22 +75,22 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         PSPNet; the products are brought to unit length. `PSPNetClassifier(reduce_dim=...)` learns them.
     part_weights : {"uniform", "learned"} or array-like of shape (n_parts,), default="uniform"
         The weights w_i, non-negative, in the order of `parts_`. `"learned"` fits them to labels, in seconds: `fit`
-        needs y, and describes up to 1,000 of the pictures twice, or once with a `cache`.
+        needs y, and describes up to 1,000 of the images twice, or once with a `cache`.
     aggregation : {"sum", "concat"}, default="sum"
         Sum of the weighted local features, or their concatenation in order, with every level given the same say.
     center : bool, default=True
-        Subtract n / (n + 50) of the mean of the n training descriptors. With False, `fit` needs no pictures.
+        Subtract n / (n + 50) of the mean of the n training descriptors. With False, `fit` needs no images.
     normalize : bool, default=True
         Bring local features, their products with a `projection`, and descriptors to unit length. With False all of them
         keep their lengths: `bin_sizes=(1,), pooling="avg", center=False, normalize=False` is global average pooling as
         it is. Part weights are not learned then.
     image_shape : "auto", tuple of ints or None, default=None
-        How to read 2-D X, a picture per row: (height, width) or (height, width, channels), or `"auto"` for the squarest
-        grey picture. None refuses 2-D X. Rows of floats are taken as they are, on the scale where 1 is white.
+        How to read 2-D X, an image per row: (height, width) or (height, width, channels), or `"auto"` for the squarest
+        grey image. None refuses 2-D X. Rows of floats are taken as they are, on the scale where 1 is white.
     on_error : {"raise", "nan"}, default="raise"
-        What an unreadable picture does: raise `ImageReadError`, or become a row of NaN with one `ImageReadWarning`.
+        What an unreadable image does: raise `ImageReadError`, or become a row of NaN with one `ImageReadWarning`.
     batch_size : int or "auto", default="auto"
-        Pictures per pass. `"auto"` measures a few sizes, once per process, network and image size; on a GPU it takes
+        Images per pass. `"auto"` measures a few sizes, once per process, network and image size; on a GPU it takes
         what half of the free memory holds.
     device : str or torch.device, default="auto"
         `"auto"` takes the first of cuda, xpu, mps and cpu that is there. One that is asked for and absent is an error.
@@ -99,24 +99,24 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         measures faster, once per process, network and image size; on a GPU what it computes in.
     runtime : {"auto", "torch", "openvino"}, default="auto"
         What runs the network. OpenVINO (extra `cpu`) is the faster one on a CPU, and gives the same feature maps in
-        float32; `"auto"` takes it there where it is installed and agrees with torch about a picture of noise.
+        float32; `"auto"` takes it there where it is installed and agrees with torch about an image of noise.
     compile : bool, default=False
         Let torch compile the network, which takes a minute and a C++ compiler; with torch as the runtime.
     n_jobs : int or None, default=None
-        Threads that read pictures ahead of the network. None means one per core, at most eight; -1 one per core.
+        Threads that read images ahead of the network. None means one per core, at most eight; -1 one per core.
     cache : str, path-like or None, default=None
-        Folder in which the feature maps of every picture are kept, for any number of processes at once. With it,
+        Folder in which the feature maps of every image are kept, for any number of processes at once. With it,
         changing how maps are pooled, weighted and joined (`bin_sizes`, `part_order`, `pooling`, `gem_power`,
         `projection`, `part_weights`, `aggregation`, `center`, `normalize`) or any step after never runs the network
         again, and a run that was interrupted continues where it was. Maps are kept, and used from the first pass on, in
-        half precision: 125 kB a picture at one scale of 224 pixels, 256 kB at the default two; a million pictures take
-        125 to 256 GB. They are found by the content of the picture, the weights and all that is done before pooling.
+        half precision: 125 kB an image at one scale of 224 pixels, 256 kB at the default two; a million images take
+        125 to 256 GB. They are found by the content of the image, the weights and all that is done before pooling.
     cache_size : float, default=10_000
         Most megabytes of feature maps in the folder; those used longest ago are forgotten.
     random_state : int, RandomState instance or None, default=None
-        Seed of random weights (`weights=None`), and of the choice of pictures that part weights are learned from.
+        Seed of random weights (`weights=None`), and of the choice of images that part weights are learned from.
     verbose : int, default=0
-        Above 0, show progress: a bar with pictures a second and the time left, or a line now and then in the worker
+        Above 0, show progress: a bar with images a second and the time left, or a line now and then in the worker
         processes of joblib.
 
     Attributes
@@ -126,13 +126,13 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         its preprocessing, channels and grid of its feature maps.
     parts_ : pandas.DataFrame of shape (n_parts, 9)
         The sequence of parts: `level`, `row`, `column`, `n_rows`, `n_columns` of the grid, and the box `top`, `bottom`,
-        `left`, `right` as shares of the picture as the network sees it.
+        `left`, `right` as shares of the image as the network sees it.
     n_parts_ : int
         Number of parts.
     part_weights_ : ndarray of shape (n_parts,), float32
         The weights w_i.
     image_size_ : tuple of two ints
-        (height, width) in pixels of the pictures the network sees, before `scales_`.
+        (height, width) in pixels of the images the network sees, before `scales_`.
     scales_ : tuple of float
         The multiples of `image_size_` in use.
     center_ : ndarray of shape (n_features_out_,), float32
@@ -144,9 +144,9 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
     precision_ : {"float32", "bfloat16", "float16"}
         Precision of the network, kept by pickle: gallery and queries are described alike.
     batch_size_ : int
-        Pictures per pass.
+        Images per pass.
     errors_ : pandas.DataFrame
-        Pictures that could not be read by `fit`: `index`, `source`, `reason`. Only with `on_error="nan"`.
+        Images that could not be read by `fit`: `index`, `source`, `reason`. Only with `on_error="nan"`.
     n_features_out_ : int
         Length of a descriptor.
     n_features_in_ : int
@@ -175,8 +175,8 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
     --------
     >>> from sklearn.datasets import load_sample_images
     >>> from sklearn_psp import PSPNetFeaturizer
-    >>> pictures = load_sample_images().images
-    >>> descriptors = PSPNetFeaturizer().fit_transform(pictures)
+    >>> images = load_sample_images().images
+    >>> descriptors = PSPNetFeaturizer().fit_transform(images)
     >>> descriptors.shape
     (2, 1280)
     """
@@ -279,11 +279,11 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
 
         Parameters
         ----------
-        X : collection of pictures, default=None
+        X : collection of images, default=None
             Paths, bytes, PIL images or arrays, in a list, Series, one-column DataFrame, array (n, height, width) or
             (n, height, width, channels), tensor (n, channels, height, width), or an iterable of batches of them. May be
             None with `center=False`.
-        y : array-like of shape (n_pictures,), default=None
+        y : array-like of shape (n_images,), default=None
             Labels, for `part_weights="learned"`; ignored otherwise.
 
         Returns
@@ -296,18 +296,18 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X, y=None):
-        """Learn the centre and describe the same pictures, reading each of them once.
+        """Learn the centre and describe the same images, reading each of them once.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
-        y : array-like of shape (n_pictures,), default=None
+        y : array-like of shape (n_images,), default=None
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_features_out_), float32
+        ndarray of shape (n_images, n_features_out_), float32
             Descriptors.
         """
         features = self._fit(X, y)
@@ -318,31 +318,31 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         return self._centred(features)
 
     def transform(self, X):
-        """Describe pictures.
+        """Describe images.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_features_out_), float32
-            Descriptors; rows of NaN for unreadable pictures with `on_error="nan"`.
+        ndarray of shape (n_images, n_features_out_), float32
+            Descriptors; rows of NaN for unreadable images with `on_error="nan"`.
         """
         return self._centred(self._normalized(self._describe(X, "global_features")))
 
     def transform_parts(self, X):
-        """Describe the parts of pictures.
+        """Describe the parts of images.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_parts_, n_channels), float32
+        ndarray of shape (n_images, n_parts_, n_channels), float32
             The local features f_i, in the order of `parts_`; of unit length with `normalize=True`, neither weighted nor
             centred. With a `projection` they are projected, and n_components long.
         """
@@ -376,11 +376,11 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
 
     def _fit(self, X, y):
         """Fit, and return the features of X if they had to be computed: normalised, not centred."""
-        self._forget_pictures()
+        self._forget_images()
         if X is not None:
             X = check_rows(self, X, reset=True)
         elif self.center:
-            raise ValueError("X=None: center=True learns the mean of the training pictures; pass them, or center=False")
+            raise ValueError("X=None: center=True learns the mean of the training images; pass them, or center=False")
         self._prepare()
         if self._learns_weights():
             self.part_weights_ = learned_weights(self, X, y)
@@ -392,13 +392,13 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         features = self._normalized(features)
         read = features[~np.isnan(features[:, 0])] if failures else features
         if not len(read):
-            raise ImageReadError("none of the pictures could be read, there is nothing to fit", self.errors_)
+            raise ImageReadError("none of the images could be read, there is nothing to fit", self.errors_)
         self.center_ = shrunk_mean(read)
         return features
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _set_fitted(self, *, part_weights=None, center=None, plan=None):
-        """Fit without pictures, with what was learned elsewhere.
+        """Fit without images, with what was learned elsewhere.
 
         Parameters
         ----------
@@ -414,7 +414,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         PSPNetFeaturizer
             The fitted estimator.
         """
-        self._forget_pictures()
+        self._forget_images()
         self._prepare(plan)
         if part_weights is not None:
             self.part_weights_ = check_part_weights(part_weights, self.n_parts_)
@@ -429,7 +429,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             self.center_ = center
         return self
 
-    def _forget_pictures(self):
+    def _forget_images(self):
         for attribute in ("n_features_in_", "feature_names_in_", "errors_"):
             self.__dict__.pop(attribute, None)
 

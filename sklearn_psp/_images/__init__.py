@@ -1,25 +1,25 @@
-"""From whatever one picture or X may be to batches of uint8 RGB: sources -> decode -> layout -> resize -> batches."""
+"""From whatever one image or X may be to batches of uint8 RGB: sources -> decode -> layout -> resize -> batches."""
 
 from __future__ import annotations
 
-from sklearn_psp._images._containers import as_pictures, is_labelled_stream, labelled_batches
-from sklearn_psp._images._pictures import Pictures, PictureStream, SomePictures
-from sklearn_psp._images._read import raise_missing, read_batches, read_picture
-from sklearn_psp._images._resize import resize_picture
-from sklearn_psp._images._types import PictureBatch, ReadFailure, failures_frame
+from sklearn_psp._images._containers import as_images, is_labelled_stream, labelled_batches
+from sklearn_psp._images._images import Images, ImageStream, SomeImages
+from sklearn_psp._images._read import raise_missing, read_batches, read_image
+from sklearn_psp._images._resize import resize_image
+from sklearn_psp._images._types import ImageBatch, ReadFailure, failures_frame
 
 __all__ = [
-    "PictureBatch",
-    "PictureStream",
-    "Pictures",
+    "ImageBatch",
+    "ImageStream",
+    "Images",
     "ReadFailure",
-    "SomePictures",
-    "as_pictures",
+    "SomeImages",
+    "as_images",
     "failures_frame",
     "is_labelled_stream",
     "labelled_batches",
     "raise_missing",
     "read_batches",
-    "read_picture",
-    "resize_picture",
+    "read_image",
+    "resize_image",
 ]

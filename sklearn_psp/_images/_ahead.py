@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["resolve_n_threads", "work_ahead"]
 
-# Not tuned: each thread holds one picture at full size, and a hundred cores should not mean a hundred of them.
+# Not tuned: each thread holds one image at full size, and a hundred cores should not mean a hundred of them.
 _MOST_BY_DEFAULT = 8
 
 

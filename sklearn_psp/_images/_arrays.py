@@ -1,4 +1,4 @@
-"""One picture given as numbers: a NumPy array or a torch tensor."""
+"""One image given as numbers: a NumPy array or a torch tensor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from sklearn_psp._images._types import PictureRefusedError
+from sklearn_psp._images._types import ImageRefusedError
 
 __all__ = [
     "CHANNELS",
@@ -54,7 +54,7 @@ def rgb_from_tensor(tensor) -> np.ndarray:
     shape = tuple(tensor.shape)
     if tensor.ndim == 3 and shape[0] not in CHANNELS:
         remedy = "; pass tensor.permute(2, 0, 1)" if shape[2] in CHANNELS else ""
-        raise PictureRefusedError(
+        raise ImageRefusedError(
             f"a tensor must have the shape (h, w) or (1 | 3 | 4, h, w), this one has {shape}{remedy}"
         )
     array = to_numpy(tensor)
@@ -76,18 +76,18 @@ def rgb_from_array(array: np.ndarray) -> np.ndarray:
 
     Raises
     ------
-    PictureRefusedError
+    ImageRefusedError
         If the shape, the dtype or the range is none of these.
     """
     if array.ndim == 2:
         array = array[:, :, None]
     elif array.ndim != 3 or array.shape[2] not in CHANNELS:
         remedy = "; pass array.transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] in CHANNELS else ""
-        raise PictureRefusedError(
+        raise ImageRefusedError(
             f"an array must have the shape (h, w) or (h, w, 1 | 3 | 4), this one has {array.shape}{remedy}"
         )
     if array.size == 0:
-        raise PictureRefusedError(f"the picture has no pixels: its shape is {array.shape}")
+        raise ImageRefusedError(f"the image has no pixels: its shape is {array.shape}")
     levels = _eight_bits(array)
     if levels.shape[2] == 4:
         return compose_on_white(levels)
@@ -108,12 +108,12 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
         low, high = float(np.min(array)), float(np.max(array))
         if not (low >= 0.0 and high <= 1.0):  # false for NaN too
             found = "NaN" if np.isnan(low) else f"values from {low:.4g} to {high:.4g}"
-            raise PictureRefusedError(
-                f"floats must lie in [0, 1], this picture holds {found}; scale it, or pass uint8 levels from 0 to 255"
+            raise ImageRefusedError(
+                f"floats must lie in [0, 1], this image holds {found}; scale it, or pass uint8 levels from 0 to 255"
             )
-        # the product of a float32 and 255 is exact in float64: float32 and float64 of one picture round alike
+        # the product of a float32 and 255 is exact in float64: float32 and float64 of one image round alike
         return np.rint(np.multiply(array, 255.0, dtype=np.float64)).astype(np.uint8)
-    raise PictureRefusedError(
+    raise ImageRefusedError(
         f"dtype {array.dtype} is none of uint8, uint16, bool and float; pass array.astype(np.uint8) if the values are "
         "levels from 0 to 255"
     )

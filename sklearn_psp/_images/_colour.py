@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from sklearn_psp._images._arrays import compose_on_white, rgb_from_array
-from sklearn_psp._images._types import PictureRefusedError
+from sklearn_psp._images._types import ImageRefusedError
 
 __all__ = ["exif_orientation", "rgb_from_pillow", "turn"]
 
@@ -29,7 +29,7 @@ def rgb_from_pillow(image: Image.Image) -> np.ndarray:
 
     Raises
     ------
-    PictureRefusedError
+    ImageRefusedError
         If the values of mode "I" or "F" leave their range.
     """
     if image.mode.startswith("I;16") or image.mode == "F":
@@ -47,9 +47,8 @@ def rgb_from_pillow(image: Image.Image) -> np.ndarray:
 def _sixteen_bits(array: np.ndarray) -> np.ndarray:
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 65535:
-        raise PictureRefusedError(
-            f"32-bit levels must lie in the 16-bit range 0 to 65,535, this picture holds {low:,} to {high:,}; "
-            "rescale it"
+        raise ImageRefusedError(
+            f"32-bit levels must lie in the 16-bit range 0 to 65,535, this image holds {low:,} to {high:,}; rescale it"
         )
     return array.astype(np.uint16)
 
@@ -67,16 +66,16 @@ def exif_orientation(image: Image.Image) -> int:
     """The EXIF (or XMP) orientation from 1 to 8; 1, which is no turn, where there is none or it cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block says nothing against the picture, and its parser may raise anything
+    except Exception:  # a damaged EXIF block says nothing against the image, and its parser may raise anything
         return 1
 
 
-def turn(picture: np.ndarray, orientation: int) -> np.ndarray:
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Apply an EXIF orientation.
 
     Parameters
     ----------
-    picture : ndarray of shape (h, w, 3)
+    image : ndarray of shape (h, w, 3)
         As stored.
     orientation : int
         From 1 to 8; anything else is no turn.
@@ -87,9 +86,9 @@ def turn(picture: np.ndarray, orientation: int) -> np.ndarray:
         As it should be seen; a view.
     """
     if orientation in (5, 6, 7, 8):
-        picture = picture.transpose(1, 0, 2)
+        image = image.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
+        image = image[::-1]
     if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    return picture
+        image = image[:, ::-1]
+    return image

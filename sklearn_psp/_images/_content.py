@@ -1,4 +1,4 @@
-"""The identity of a picture's content, and of files that have not changed since they were read."""
+"""The identity of an image's content, and of files that have not changed since they were read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FILES: OrderedDict[str, tuple[tuple[int, ...], bytes]] = OrderedDict()
 
 
 def bytes_key(data: bytes) -> bytes:
-    """Return 16 bytes that stand for the content of an encoded picture (XXH3, 128 bits)."""
+    """Return 16 bytes that stand for the content of an encoded image (XXH3, 128 bits)."""
     return xxhash.xxh3_128_digest(data, seed=1)
 
 
-def array_key(picture: np.ndarray) -> bytes:
+def array_key(image: np.ndarray) -> bytes:
     """Return 16 bytes that stand for pixels, their shape and their dtype."""
-    digest = xxhash.xxh3_128(np.ascontiguousarray(picture).data, seed=2)
-    digest.update(f"{picture.shape}{picture.dtype.str}".encode())
+    digest = xxhash.xxh3_128(np.ascontiguousarray(image).data, seed=2)
+    digest.update(f"{image.shape}{image.dtype.str}".encode())
     return digest.digest()
 
 

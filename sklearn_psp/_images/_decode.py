@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from sklearn_psp._images._colour import exif_orientation, rgb_from_pillow, turn
 from sklearn_psp._images._jpeg import decode_jpeg
 from sklearn_psp._images._quiet import decoding
-from sklearn_psp._images._types import PictureRefusedError
+from sklearn_psp._images._types import ImageRefusedError
 
 __all__ = ["rgb_from_bytes", "rgb_from_image"]
 
@@ -22,7 +22,7 @@ _LOADING = threading.Lock()
 
 
 def rgb_from_bytes(data: bytes) -> np.ndarray:
-    """The first frame of an encoded picture, turned as its EXIF says.
+    """The first frame of an encoded image, turned as its EXIF says.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def rgb_from_bytes(data: bytes) -> np.ndarray:
 
     Raises
     ------
-    PictureRefusedError
+    ImageRefusedError
         Whatever the decoder stumbled over, as a reason.
     """
     if len(data) == 0:
-        raise PictureRefusedError("it is empty (0 bytes)")
+        raise ImageRefusedError("it is empty (0 bytes)")
     file_format = "JPEG" if bytes(data[:3]) == _JPEG_MAGIC else None
     try:
         with decoding(), Image.open(io.BytesIO(data)) as image:
@@ -48,15 +48,15 @@ def rgb_from_bytes(data: bytes) -> np.ndarray:
             _check_size(image)
             # Grey and RGB only: CMYK and YCCK come in Adobe's inverted flavour, on which decoders differ.
             if bytes(data[:3]) == _JPEG_MAGIC and image.mode in ("L", "RGB"):
-                picture = decode_jpeg(data)
-                if picture is not None:
-                    return turn(picture, exif_orientation(image))
+                pixels = decode_jpeg(data)
+                if pixels is not None:
+                    return turn(pixels, exif_orientation(image))
             image.load()
             return _turned_rgb(image)
-    except PictureRefusedError:
+    except ImageRefusedError:
         raise
     except Exception as error:  # Pillow's plugins raise anything from SyntaxError to struct.error on a bad file
-        raise PictureRefusedError(_reason(error, file_format, len(data))) from error
+        raise ImageRefusedError(_reason(error, file_format, len(data))) from error
 
 
 def rgb_from_image(image: Image.Image) -> np.ndarray:
@@ -74,22 +74,20 @@ def rgb_from_image(image: Image.Image) -> np.ndarray:
     """
     try:
         with decoding():
-            if isinstance(
-                image, ImageFile.ImageFile
-            ):  # others were made in memory: no small file became a huge picture
+            if isinstance(image, ImageFile.ImageFile):  # others were made in memory: no small file became a huge image
                 _check_size(image)
             with _LOADING:
                 image.load()
             return _turned_rgb(image)
-    except PictureRefusedError:
+    except ImageRefusedError:
         raise
     except Exception as error:
-        raise PictureRefusedError(_reason(error, image.format, None)) from error
+        raise ImageRefusedError(_reason(error, image.format, None)) from error
 
 
 def _turned_rgb(image: Image.Image) -> np.ndarray:
     if 0 in image.size:
-        raise PictureRefusedError(f"the picture has no pixels: its size is {image.size}")
+        raise ImageRefusedError(f"the image has no pixels: its size is {image.size}")
     # after load(): PNG keeps its EXIF behind the pixels, and TIFF turns itself and forgets the tag
     return turn(rgb_from_pillow(image), exif_orientation(image))
 
@@ -99,13 +97,13 @@ def _check_size(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     width, height = image.size
     if limit is not None and width * height > limit:
-        raise PictureRefusedError(_bomb(f"{width:,} x {height:,} pixels"))
+        raise ImageRefusedError(_bomb(f"{width:,} x {height:,} pixels"))
 
 
 def _bomb(found: str) -> str:
     return (
         f"{found} could be a decompression bomb: the limit is PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS:,}; "
-        "make the picture smaller, or raise the limit if you trust it"
+        "make the image smaller, or raise the limit if you trust it"
     )
 
 
@@ -114,7 +112,7 @@ def _reason(error: Exception, file_format: str | None, n_bytes: int | None) -> s
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return _bomb(str(error).partition(" exceeds")[0])
     if isinstance(error, UnidentifiedImageError):
-        return f"damaged JPEG{size}" if file_format == "JPEG" else f"not a picture of a format that Pillow reads{size}"
+        return f"damaged JPEG{size}" if file_format == "JPEG" else f"not an image of a format that Pillow reads{size}"
     text = f"{error}" or type(error).__name__
     state = "truncated" if "truncated" in text.lower() else "unreadable"
-    return f"{state} {file_format or 'picture'}{size}: {text}"
+    return f"{state} {file_format or 'image'}{size}: {text}"

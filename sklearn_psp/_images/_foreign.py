@@ -37,7 +37,7 @@ def plain(X: Any) -> Any:
     Returns
     -------
     object
-        An array; strings as an object array of paths (str) and encoded pictures (bytes), see `path_or_content`; a
+        An array; strings as an object array of paths (str) and encoded images (bytes), see `path_or_content`; a
         scalar string as one of these; the rows of a ragged tensor as a list of arrays.
     """
     if not is_foreign_tensor(X):
@@ -62,7 +62,7 @@ def is_foreign_tensor(X: object) -> bool:
 
 
 def path_or_content(data: bytes) -> str | bytes:
-    """Tell a path from an encoded picture: TensorFlow has one type of string for both.
+    """Tell a path from an encoded image: TensorFlow has one type of string for both.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def path_or_content(data: bytes) -> str | bytes:
     Returns
     -------
     str or bytes
-        A path, if it is UTF-8 without NUL and does not begin like a picture; else `data`.
+        A path, if it is UTF-8 without NUL and does not begin like an image; else `data`.
     """
     if not data or b"\0" in data or _SIGNATURES.match(data):
         return data
@@ -103,7 +103,7 @@ def check_finite(X: object) -> None:
 def is_indexed_batches(X: object) -> bool:
     """Whether X is a `keras.utils.PyDataset`: batches by their number.
 
-    A data set of torch looks the same, but for the hook at the end of an epoch, and holds single pictures.
+    A data set of torch looks the same, but for the hook at the end of an epoch, and holds single images.
     """
     return hasattr(X, "__getitem__") and callable(getattr(X, "on_epoch_end", None))
 

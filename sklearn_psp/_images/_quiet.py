@@ -1,10 +1,10 @@
 """Decoding without warnings, in threads, with everybody else's warnings left alone.
 
-Pillow warns about odd files, and a warning must neither escape nor, under `-W error`, decide whether a picture is
+Pillow warns about odd files, and a warning must neither escape nor, under `-W error`, decide whether an image is
 readable. `warnings.catch_warnings` cannot be used for it: before Python 3.14 it swaps the filters of the whole process,
 so a worker that enters and leaves it while the consumer does the same can swallow the consumer's warnings or leave the
 wrong filters behind for ever; and a lock around it would make every PNG wait for every other. Instead one rule is put
-in front of the filters for as long as pictures are read. It matches by its category, and that category claims a warning
+in front of the filters for as long as images are read. It matches by its category, and that category claims a warning
 as its subclass only in a thread that is decoding at this moment.
 """
 
@@ -26,7 +26,7 @@ class _OnlyWhileDecoding(type):
 
 
 class WarningWhileDecoding(Warning, metaclass=_OnlyWhileDecoding):
-    """Any warning issued by a thread that is decoding a picture (importable: joblib pickles the filters)."""
+    """Any warning issued by a thread that is decoding an image (importable: joblib pickles the filters)."""
 
 
 _RULE = ("ignore", None, WarningWhileDecoding, None, 0)
@@ -47,7 +47,7 @@ def quiet_decoders() -> Iterator[None]:
 
 @contextlib.contextmanager
 def decoding() -> Iterator[None]:
-    """Mark this thread as decoding a picture."""
+    """Mark this thread as decoding an image."""
     _THREAD.decoding = True
     try:
         yield

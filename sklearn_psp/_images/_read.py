@@ -1,4 +1,4 @@
-"""Reading pictures, one at full size or all of X in batches of one size."""
+"""Reading images, one at full size or all of X in batches of one size."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
-from sklearn_psp._images._containers import as_pictures
+from sklearn_psp._images._containers import as_images
 from sklearn_psp._images._content import array_key
-from sklearn_psp._images._pictures import Pictures
+from sklearn_psp._images._images import Images
 from sklearn_psp._images._quiet import quiet_decoders
-from sklearn_psp._images._resize import RESIZE_MODES, resize_picture
+from sklearn_psp._images._resize import RESIZE_MODES, resize_image
 from sklearn_psp._images._sources import describe_source, quote_source, rgb_from_source
-from sklearn_psp._images._types import PictureBatch, PictureRefusedError, ReadFailure, failures_frame
+from sklearn_psp._images._types import ImageBatch, ImageRefusedError, ReadFailure, failures_frame
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 
-__all__ = ["raise_missing", "read_batches", "read_picture"]
+__all__ = ["raise_missing", "read_batches", "read_image"]
 
 _REMEDY = 'remove it from X or pass on_error="nan"'
 _N_NAMED = 10
 
 
-def read_picture(source: Any) -> np.ndarray:
-    """Read one picture at full size.
+def read_image(source: Any) -> np.ndarray:
+    """Read one image at full size.
 
     Parameters
     ----------
     source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
-        One picture.
+        One image.
 
     Returns
     -------
@@ -48,10 +48,10 @@ def read_picture(source: Any) -> np.ndarray:
     try:
         with quiet_decoders():
             return rgb_from_source(source)
-    except PictureRefusedError as refusal:
+    except ImageRefusedError as refusal:
         failure = ReadFailure(0, describe_source(source), str(refusal))
         raise ImageReadError(
-            f"the picture {quote_source(failure.source)} could not be decoded: {failure.reason}",
+            f"the image {quote_source(failure.source)} could not be decoded: {failure.reason}",
             failures_frame([failure]),
         ) from refusal
 
@@ -66,87 +66,87 @@ def read_batches(
     n_jobs: int | None = None,
     image_shape: Any = None,
     skip: Callable[[bytes], bool] | None = None,
-) -> Iterator[PictureBatch]:
-    """Read the pictures of X in batches of one size, ahead of the consumer.
+) -> Iterator[ImageBatch]:
+    """Read the images of X in batches of one size, ahead of the consumer.
 
     Parameters
     ----------
-    X : Pictures, or anything that `as_pictures` takes
-        The pictures.
+    X : Images, or anything that `as_images` takes
+        The images.
     batch_size : int
-        Pictures in a batch; only the last may be smaller.
+        Images in a batch; only the last may be smaller.
     image_size : tuple of int (height, width)
-        Size of every picture handed out, in pixels.
+        Size of every image handed out, in pixels.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        See `resize_picture`.
+        See `resize_image`.
     on_error : {"raise", "nan"}, default="raise"
-        Whether a picture that cannot be read is an error, or a row of zeros and a `ReadFailure`.
+        Whether an image that cannot be read is an error, or a row of zeros and a `ReadFailure`.
     n_jobs : int or None, default=None
         Threads that read. None: one per core, at most 8; -1: all cores.
     image_shape : None, "auto", (h, w) or (h, w, c), default=None
-        See `as_pictures`.
+        See `as_images`.
     skip : callable or None, default=None
-        Told the key of a picture's content, says whether it need not be decoded. Called in the reading threads.
+        Told the key of an image's content, says whether it need not be decoded. Called in the reading threads.
 
     Returns
     -------
-    iterator of PictureBatch
-        In the order of X. Memory is bounded: while the consumer holds a batch, two more batches (or two pictures a
+    iterator of ImageBatch
+        In the order of X. Memory is bounded: while the consumer holds a batch, two more batches (or two images a
         thread, if that is more) are read or being read. Closing the iterator ends its threads.
 
     Raises
     ------
     ImageInputError
-        If X holds no pictures, or one of its batches is none.
+        If X holds no images, or one of its batches is none.
     MissingImageError
         At once, naming all files that do not exist, unless `on_error="nan"`.
     ImageReadError
-        While iterating: the first picture of X that cannot be read, unless `on_error="nan"`.
+        While iterating: the first image of X that cannot be read, unless `on_error="nan"`.
     ValueError
         If a parameter is out of its range.
     """
     _check_options(batch_size, image_size, resize, on_error)
     n_threads = resolve_n_threads(n_jobs)
-    pictures = as_pictures(X, image_shape=image_shape)
+    images = as_images(X, image_shape=image_shape)
     if on_error == "raise":
-        raise_missing(pictures)
-    ready = pictures.ready(image_size)
+        raise_missing(images)
+    ready = images.ready(image_size)
     if ready is not None:
-        return _hand_out(ready, pictures.n_pictures, batch_size)
-    return _read(pictures, batch_size, tuple(image_size), resize, on_error, n_threads, skip)
+        return _hand_out(ready, images.n_images, batch_size)
+    return _read(images, batch_size, tuple(image_size), resize, on_error, n_threads, skip)
 
 
-def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[PictureBatch]:
+def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[ImageBatch]:
     for start in range(0, n, batch_size):
         images = ready(start, min(start + batch_size, n))
-        yield PictureBatch(start, images, keys=tuple(map(array_key, images)))
+        yield ImageBatch(start, images, keys=tuple(map(array_key, images)))
 
 
 def _read(
-    pictures: Pictures,
+    images: Images,
     batch_size: int,
     image_size: tuple[int, int],
     resize: str,
     on_error: str,
     n_threads: int,
     skip: Callable[[bytes], bool] | None,
-) -> Iterator[PictureBatch]:
-    def read_into(image: np.ndarray, source: Any) -> _Read:
+) -> Iterator[ImageBatch]:
+    def read_into(slot: np.ndarray, source: Any) -> _Read:
         try:
-            key, decode = pictures.load(source)
+            key, decode = images.load(source)
             if skip is not None and skip(key):
                 return _Read(key, skipped=True)
-            picture = decode()
-        except PictureRefusedError as refusal:
+            pixels = decode()
+        except ImageRefusedError as refusal:
             return _Read(None, failure=(describe_source(source), str(refusal)))
-        image[...] = resize_picture(picture, image_size, resize)
+        slot[...] = resize_image(pixels, image_size, resize)
         return _Read(key)
 
     def groups():
-        start, sources = 0, iter(pictures)
+        start, sources = 0, iter(images)
         while batch := list(islice(sources, batch_size)):
-            images = np.zeros((len(batch), *image_size, 3), dtype=pictures.dtype)
-            yield (start, images), list(zip(images, batch, strict=True))
+            stack = np.zeros((len(batch), *image_size, 3), dtype=images.dtype)
+            yield (start, stack), list(zip(stack, batch, strict=True))
             start += len(batch)
         if start == 0:
             raise ImageInputError(
@@ -157,9 +157,9 @@ def _read(
     n_ahead = max(2, math.ceil(2 * n_threads / batch_size))
     work = work_ahead(groups(), read_into, n_threads=n_threads, n_ahead=n_ahead)
     with quiet_decoders(), contextlib.closing(work):
-        for (start, images), results in work:
+        for (start, stack), results in work:
             failures = tuple(
-                ReadFailure(pictures.row(start + i), *result.failure)
+                ReadFailure(images.row(start + i), *result.failure)
                 for i, result in enumerate(results)
                 if result.failure is not None
             )
@@ -170,7 +170,7 @@ def _read(
                     failures_frame([first]),
                 )
             keys = tuple(result.key for result in results)
-            yield PictureBatch(start, images, failures, keys, frozenset(i for i, r in enumerate(results) if r.skipped))
+            yield ImageBatch(start, stack, failures, keys, frozenset(i for i, r in enumerate(results) if r.skipped))
 
 
 class _Read(NamedTuple):
@@ -179,17 +179,15 @@ class _Read(NamedTuple):
     skipped: bool = False
 
 
-def raise_missing(pictures: Pictures) -> None:
+def raise_missing(images: Images) -> None:
     """Refuse paths that name no file, all of them at once, as `MissingImageError`."""
-    missing = [
-        ReadFailure(pictures.row(i), pictures.describe(i), "there is no such file") for i in pictures.missing_files()
-    ]
+    missing = [ReadFailure(images.row(i), images.describe(i), "there is no such file") for i in images.missing_files()]
     if not missing:
         return
     named = ", ".join(f"X[{failure.index}] ({failure.source!r})" for failure in missing[:_N_NAMED])
     more = f" and {len(missing) - _N_NAMED:,} more (all in the error's .errors)" if len(missing) > _N_NAMED else ""
     raise MissingImageError(
-        f"{len(missing):,} of {pictures.n_rows:,} pictures are files that do not exist: {named}{more}; correct the "
+        f"{len(missing):,} of {images.n_rows:,} images are files that do not exist: {named}{more}; correct the "
         f'paths (the working directory is {os.getcwd()!r}), remove them from X or pass on_error="nan"',
         failures_frame(missing),
     )

@@ -1,4 +1,4 @@
-"""A table of numbers understood as pictures: one row, one picture."""
+"""A table of numbers understood as images: one row, one image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from sklearn_psp._images._arrays import CHANNELS
-from sklearn_psp._images._pictures import ArrayPictures, Pictures, RowPictures
+from sklearn_psp._images._images import ArrayImages, Images, RowImages
 from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["resolve_image_shape", "row_pictures", "squarest_shape"]
+__all__ = ["resolve_image_shape", "row_images", "squarest_shape"]
 
 
 def squarest_shape(n_columns: int) -> tuple[int, int]:
-    """Height and width of the squarest grey picture of so many pixels, height <= width.
+    """Height and width of the squarest grey image of so many pixels, height <= width.
 
     Parameters
     ----------
@@ -68,20 +68,20 @@ def resolve_image_shape(image_shape: Any, n_columns: int) -> tuple[int, ...]:
     return shape
 
 
-def row_pictures(table: np.ndarray, image_shape: Any) -> Pictures:
-    """The rows of a table as pictures.
+def row_images(table: np.ndarray, image_shape: Any) -> Images:
+    """The rows of a table as images.
 
     Parameters
     ----------
     table : ndarray of shape (n, n_columns)
         Numbers.
     image_shape : "auto", (h, w) or (h, w, c)
-        See `as_pictures`.
+        See `as_images`.
 
     Returns
     -------
-    Pictures
-        uint8 for uint8 and bool rows, which are ordinary pictures; float32 else.
+    Images
+        uint8 for uint8 and bool rows, which are ordinary images; float32 else.
     """
     if table.dtype.kind in "OUT":
         try:
@@ -94,5 +94,5 @@ def row_pictures(table: np.ndarray, image_shape: Any) -> Pictures:
         raise ImageInputError(f"X has rows without values: Found array with 0 feature(s) (shape={table.shape})")
     shape = resolve_image_shape(image_shape, table.shape[1])
     if table.dtype == np.uint8 or table.dtype.kind == "b":
-        return ArrayPictures(table.reshape(len(table), *shape))
-    return RowPictures(table, shape)
+        return ArrayImages(table.reshape(len(table), *shape))
+    return RowImages(table, shape)

@@ -1,4 +1,4 @@
-"""What one picture may come as: a path, bytes, a Pillow image, an array or a tensor."""
+"""What one image may come as: a path, bytes, a Pillow image, an array or a tensor."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor, rgb_from_array, rgb_from_tensor
 from sklearn_psp._images._content import array_key, bytes_key, known_file_key, note_file_key
 from sklearn_psp._images._decode import rgb_from_bytes, rgb_from_image
-from sklearn_psp._images._types import PictureRefusedError
+from sklearn_psp._images._types import ImageRefusedError
 
 __all__ = [
     "describe_source",
-    "is_one_picture",
+    "is_one_image",
     "is_path",
     "known_key",
     "load_source",
@@ -31,10 +31,10 @@ def is_path(source: object) -> bool:
     return isinstance(source, (str, os.PathLike))
 
 
-def is_one_picture(X: object) -> bool:
-    """Whether X is a single picture rather than a collection of them.
+def is_one_image(X: object) -> bool:
+    """Whether X is a single image rather than a collection of them.
 
-    A 3-D array counts as one picture where its channel axis (the last of an array, the first of a tensor) has length 1,
+    A 3-D array counts as one image where its channel axis (the last of an array, the first of a tensor) has length 1,
     3 or 4.
     """
     if is_path(X) or isinstance(X, (bytes, bytearray, memoryview, Image.Image)):
@@ -47,12 +47,12 @@ def is_one_picture(X: object) -> bool:
 
 
 def describe_source(source: object) -> str:
-    """The source of a picture for messages: the path itself, else what it is.
+    """The source of an image for messages: the path itself, else what it is.
 
     Parameters
     ----------
     source : object
-        One picture.
+        One image.
 
     Returns
     -------
@@ -83,44 +83,44 @@ def quote_source(description: str) -> str:
 
 
 def rgb_from_source(source: object) -> np.ndarray:
-    """Read one picture at full size.
+    """Read one image at full size.
 
     Parameters
     ----------
     source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
-        One picture; see `rgb_from_array` and `rgb_from_tensor` for shapes, dtypes and ranges.
+        One image; see `rgb_from_array` and `rgb_from_tensor` for shapes, dtypes and ranges.
 
     Returns
     -------
     ndarray of shape (h, w, 3), uint8
-        RGB. The same pixels whatever the picture came as.
+        RGB. The same pixels whatever the image came as.
 
     Raises
     ------
-    PictureRefusedError
-        With the reason, if the source holds no readable picture.
+    ImageRefusedError
+        With the reason, if the source holds no readable image.
     """
     return load_source(source)[1]()
 
 
 def load_source(source: object) -> tuple[bytes, Callable[[], np.ndarray]]:
-    """Read one picture as far as it takes to know its content.
+    """Read one image as far as it takes to know its content.
 
     Parameters
     ----------
     source : str, path-like, bytes-like, PIL.Image.Image, array or tensor
-        One picture.
+        One image.
 
     Returns
     -------
     key : bytes
         16 bytes that stand for the content: of the file for a path and for bytes, of the pixels for anything else.
     decode : callable
-        Returns the picture, as `rgb_from_source` does; the slow half of the work for files.
+        Returns the image, as `rgb_from_source` does; the slow half of the work for files.
 
     Raises
     ------
-    PictureRefusedError
+    ImageRefusedError
         With the reason; `decode` may raise it too.
     """
     if is_path(source):
@@ -131,8 +131,8 @@ def load_source(source: object) -> tuple[bytes, Callable[[], np.ndarray]]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = source if isinstance(source, bytes) else bytes(source)
         return bytes_key(data), lambda: rgb_from_bytes(data)
-    picture = _rgb_in_memory(source)
-    return array_key(picture), lambda: picture
+    image = _rgb_in_memory(source)
+    return array_key(image), lambda: image
 
 
 def known_key(source: object) -> bytes | None:
@@ -154,15 +154,13 @@ def _rgb_in_memory(source: object) -> np.ndarray:
     if is_array_like(source) and not isinstance(source, (pd.DataFrame, pd.Series, pd.Index, np.generic)):
         return rgb_from_array(np.asarray(source))
     if _is_missing(source):
-        raise PictureRefusedError(f"it is a missing value ({source!r})")
+        raise ImageRefusedError(f"it is a missing value ({source!r})")
     if isinstance(source, (list, tuple)):
-        raise PictureRefusedError(f"a {type(source).__name__} is not a picture; pass np.asarray(...) of it")
+        raise ImageRefusedError(f"a {type(source).__name__} is not an image; pass np.asarray(...) of it")
     if hasattr(source, "read"):
-        raise PictureRefusedError(
-            f"an open file ({type(source).__name__}) is not a picture; pass its path or file.read()"
-        )
-    raise PictureRefusedError(
-        f"{type(source).__name__} is not a picture: pass a path, bytes, a PIL image, an array or a tensor"
+        raise ImageRefusedError(f"an open file ({type(source).__name__}) is not an image; pass its path or file.read()")
+    raise ImageRefusedError(
+        f"{type(source).__name__} is not an image: pass a path, bytes, a PIL image, an array or a tensor"
     )
 
 
@@ -174,12 +172,12 @@ def _file_content(path: str | os.PathLike) -> tuple[bytes, os.stat_result]:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise PictureRefusedError("it is a directory; pass the paths of the pictures in it")
+            raise ImageRefusedError("it is a directory; pass the paths of the images in it")
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
-            raise PictureRefusedError("it is not a regular file")
+            raise ImageRefusedError("it is not a regular file")
         with open(path, "rb") as file:
             return file.read(), status
     except FileNotFoundError:
-        raise PictureRefusedError("there is no such file") from None
+        raise ImageRefusedError("there is no such file") from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path
-        raise PictureRefusedError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ImageRefusedError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error

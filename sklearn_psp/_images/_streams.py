@@ -10,22 +10,22 @@ import pandas as pd
 
 from sklearn_psp._images._arrays import is_array_like, is_tensor, to_numpy
 from sklearn_psp._images._foreign import is_data_set, plain
-from sklearn_psp._images._sources import describe_source, is_one_picture, quote_source
+from sklearn_psp._images._sources import describe_source, is_one_image, quote_source
 from sklearn_psp.exceptions import ImageInputError
 
 __all__ = ["batches_remedy", "is_batch", "labelled_members", "members_of_batch"]
 
 
 def batches_remedy(X: object) -> str | None:
-    """What to do where X yields single pictures; None where that is not known."""
+    """What to do where X yields single images; None where that is not known."""
     return "pass X.batch(32)" if is_data_set(X) else None
 
 
 def members_of_batch(item: Any, remedy: str | None = None) -> Any:
-    """The pictures of one item of an iterable of batches.
+    """The images of one item of an iterable of batches.
 
-    A list of two pictures and a (batch, labels) pair look alike, and a `DataLoader` makes lists of its pairs: what
-    decides is whether the first member is a batch or a picture.
+    A list of two images and a (batch, labels) pair look alike, and a `DataLoader` makes lists of its pairs: what
+    decides is whether the first member is a batch or an image.
 
     Parameters
     ----------
@@ -37,33 +37,33 @@ def members_of_batch(item: Any, remedy: str | None = None) -> Any:
     Returns
     -------
     object
-        A batch: anything sized that `as_pictures` takes.
+        A batch: anything sized that `as_images` takes.
 
     Raises
     ------
     ImageInputError
-        If the item is a single picture, or nothing known.
+        If the item is a single image, or nothing known.
     """
     item = _plain_members(item)
-    if is_one_picture(item):
-        remedy = remedy or "pass list(...) of a generator of single pictures, or yield batches"
-        raise ImageInputError(f"It is a single picture ({quote_source(describe_source(item))}): {remedy}")
+    if is_one_image(item):
+        remedy = remedy or "pass list(...) of a generator of single images, or yield batches"
+        raise ImageInputError(f"It is a single image ({quote_source(describe_source(item))}): {remedy}")
     if isinstance(item, (list, tuple)):
         if item and is_batch(item[0]):
             return item[0]
-        if isinstance(item, tuple) and len(item) > 1 and is_one_picture(item[0]) and not is_one_picture(item[1]):
+        if isinstance(item, tuple) and len(item) > 1 and is_one_image(item[0]) and not is_one_image(item[1]):
             remedy = remedy or "yield batches, for example through torch.utils.data.DataLoader"
-            raise ImageInputError(f"It is a single picture with its label: {remedy}")
+            raise ImageInputError(f"It is a single image with its label: {remedy}")
         return item
     if isinstance(item, Mapping):
-        raise ImageInputError(f"It is a dict with the keys {list(item)}: yield the batch of pictures alone")
+        raise ImageInputError(f"It is a dict with the keys {list(item)}: yield the batch of images alone")
     if not is_array_like(item) and not isinstance(item, (pd.Series, pd.Index, pd.DataFrame)):
-        raise ImageInputError(f"It is of type {type(item).__name__}: yield lists, arrays or tensors of pictures")
+        raise ImageInputError(f"It is of type {type(item).__name__}: yield lists, arrays or tensors of images")
     return item
 
 
 def labelled_members(item: Any, remedy: str | None = None) -> tuple[Any, np.ndarray]:
-    """The pictures and the labels of one item of an iterable of batches.
+    """The images and the labels of one item of an iterable of batches.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def labelled_members(item: Any, remedy: str | None = None) -> tuple[Any, np.ndar
 
     Returns
     -------
-    pictures : object
-        A batch: anything sized that `as_pictures` takes.
+    images : object
+        A batch: anything sized that `as_images` takes.
     labels : ndarray of shape (n,)
         As given; bytes decoded to str.
 
@@ -85,21 +85,21 @@ def labelled_members(item: Any, remedy: str | None = None) -> tuple[Any, np.ndar
         If the item is no pair of a batch and its labels.
     """
     members = _plain_members(item)
-    pictures = members_of_batch(members, remedy)
+    images = members_of_batch(members, remedy)
     if not isinstance(members, (list, tuple)) or not members or not is_batch(members[0]):
-        raise ImageInputError("It is a batch of pictures without labels: yield (pictures, labels)")
+        raise ImageInputError("It is a batch of images without labels: yield (images, labels)")
     if len(members) != 2:
         raise ImageInputError(
-            f"It has {len(members)} members: yield (pictures, labels) alone; weights of samples are not used"
+            f"It has {len(members)} members: yield (images, labels) alone; weights of samples are not used"
         )
-    return pictures, _labels(members[1])
+    return images, _labels(members[1])
 
 
 def is_batch(member: Any) -> bool:
-    """Whether a member of an item is a batch of pictures, rather than a picture."""
+    """Whether a member of an item is a batch of images, rather than an image."""
     if isinstance(member, (list, tuple, pd.Series, pd.Index, pd.DataFrame)):
         return True
-    return is_array_like(member) and not is_one_picture(member) and len(member.shape) >= 1
+    return is_array_like(member) and not is_one_image(member) and len(member.shape) >= 1
 
 
 def _plain_members(item: Any) -> Any:
@@ -123,10 +123,10 @@ def _labels(member: Any) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim == 2:
         raise ImageInputError(
-            f"Its labels have the shape {labels.shape}, one-hot: pass labels.argmax(axis=1), a class for each picture"
+            f"Its labels have the shape {labels.shape}, one-hot: pass labels.argmax(axis=1), a class for each image"
         )
     if labels.ndim != 1:
-        raise ImageInputError(f"Its labels have the shape {labels.shape}: yield one for each picture, shape (n,)")
+        raise ImageInputError(f"Its labels have the shape {labels.shape}: yield one for each image, shape (n,)")
     if labels.dtype.kind == "S" or (labels.dtype.kind == "O" and any(isinstance(label, bytes) for label in labels)):
         labels = np.array([_text(label) for label in labels], dtype=object)
     if labels.dtype.kind == "O" and len(labels) and all(isinstance(label, str) for label in labels):

@@ -1,4 +1,4 @@
-"""What reading pictures hands on: batches, and the pictures that could not be read."""
+"""What reading images hands on: batches, and the images that could not be read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-__all__ = ["PictureBatch", "PictureRefusedError", "ReadFailure", "failures_frame"]
+__all__ = ["ImageBatch", "ImageRefusedError", "ReadFailure", "failures_frame"]
 
 
-class PictureRefusedError(Exception):
-    """One picture cannot be read; the message is the reason. Never leaves this package: the reader adds the item."""
+class ImageRefusedError(Exception):
+    """One image cannot be read; the message is the reason. Never leaves this package: the reader adds the item."""
 
 
 @dataclass(frozen=True)
 class ReadFailure:
-    """A picture that could not be read.
+    """An image that could not be read.
 
     Parameters
     ----------
     index : int
         Position in X.
     source : str
-        What the picture came from: its path, or a description such as `"<bytes, 5,120 long>"`.
+        What the image came from: its path, or a description such as `"<bytes, 5,120 long>"`.
     reason : str
         Why it could not be read.
     """
@@ -35,20 +35,20 @@ class ReadFailure:
 
 
 @dataclass(frozen=True)
-class PictureBatch:
-    """Consecutive pictures, all of one size.
+class ImageBatch:
+    """Consecutive images, all of one size.
 
     Parameters
     ----------
     start : int
-        Position of the first picture.
+        Position of the first image.
     images : ndarray of shape (n, height, width, 3), uint8, RGB, C-contiguous
         On the scale 0 to 255; float32 when X is a table of floats or of integers other than uint8. May be a view of
         the user's X: never write to it.
     failures : tuple of ReadFailure
-        The pictures that could not be read, whose rows of `images` hold zeros. Empty unless `on_error="nan"`.
+        The images that could not be read, whose rows of `images` hold zeros. Empty unless `on_error="nan"`.
     keys : tuple of (bytes or None)
-        What stands for the content of each picture; None for one that could not be read.
+        What stands for the content of each image; None for one that could not be read.
     skipped : frozenset of int
         Rows of `images` that hold zeros because the reader was told to skip their content.
     """

@@ -22,7 +22,7 @@ __all__ = [
     "set_leaf_budget",
 ]
 
-# A walk never leaves a part of the graph that no edge connects to the rest, and pictures come in such parts: with 60 to
+# A walk never leaves a part of the graph that no edge connects to the rest, and images come in such parts: with 60 to
 # 200 well separated clusters of 50 to 100 vectors (3,000 and 20,000 x 64), starting from one leaf of the search tree
 # found .83 and .75 of the 10 nearest whatever epsilon, from 4 leaves .98 and .96, from 16 leaves .998 and .993, for
 # 10 us a query more.

@@ -1,4 +1,4 @@
-"""Networks: devices, backbones, pooling, and the runner; but for decoding pictures, all that needs torch."""
+"""Networks: devices, backbones, pooling, and the runner; but for decoding images, all that needs torch."""
 
 from sklearn_psp._nets._backbones import (
     load_backbone,

@@ -54,7 +54,7 @@ def backbone_names() -> dict[str, list[str]]:
 
 
 def own_image_size(backbone: str | nn.Module) -> tuple[int, int]:
-    """Return (height, width) of the pictures that a backbone was made for, or 224 x 224 where it says none.
+    """Return (height, width) of the images that a backbone was made for, or 224 x 224 where it says none.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class DlibFace(nn.Module):
         self.project = nn.Conv2d(channels[-1], _N_COMPONENTS, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return maps (n, 128, rows, columns) of normalised pictures (n, 3, height, width)."""
+        """Return maps (n, 128, rows, columns) of normalised images (n, 3, height, width)."""
         return self.project(self.blocks(F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)))
 
 

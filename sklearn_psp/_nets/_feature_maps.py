@@ -54,18 +54,18 @@ class FeatureMaps(nn.Module):
 
 @torch.inference_mode()
 def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> torch.Size:
-    """Run one blank picture to learn the shape of the feature maps, and refuse a network that gives none.
+    """Run one blank image to learn the shape of the feature maps, and refuse a network that gives none.
 
     Raises
     ------
     BackboneError
-        If the network cannot take pictures of this size, or does not return a 4-dimensional tensor.
+        If the network cannot take images of this size, or does not return a 4-dimensional tensor.
     """
     try:
         maps = module(torch.zeros(1, 3, *image_size, dtype=torch.float32))
     except Exception as error:
         raise BackboneError(
-            f"backbone={name!r} cannot take pictures of image_size={image_size}: {type(error).__name__}: {error}"
+            f"backbone={name!r} cannot take images of image_size={image_size}: {type(error).__name__}: {error}"
         ) from error
     shape = getattr(maps, "shape", None)
     if shape is None or len(shape) != 4 or 0 in shape:

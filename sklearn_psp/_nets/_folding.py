@@ -16,7 +16,7 @@ __all__ = ["copied", "fold_batch_norm"]
 def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module:
     """Return a copy of a network with its conv -> batch-norm pairs folded.
 
-    Pairs are found by running one picture and seeing which batch-norm was handed the very tensor a convolution
+    Pairs are found by running one image and seeing which batch-norm was handed the very tensor a convolution
     returned. Graph tracing would find them too, but fails on networks with data-dependent padding (timm's `tf_` ones).
 
     Parameters
@@ -24,7 +24,7 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
     module : torch.nn.Module
         In eval mode, float32, on the CPU.
     image_size : tuple of two ints
-        (height, width) of the picture that is run.
+        (height, width) of the image that is run.
 
     Returns
     -------
@@ -33,15 +33,15 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
         convolution whose output is also used elsewhere).
     """
     # Fixed noise from a generator of its own: the user's random state stays as it is.
-    picture = torch.randn(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
-    expected, pairs = _find_pairs(module, picture)
+    image = torch.randn(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
+    expected, pairs = _find_pairs(module, image)
     folded = copied(module)
     for conv_name, norm_name in pairs:
         conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
         _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))
         # timm's BatchNormAct2d carries its activation.
         _replace(folded, norm_name, getattr(norm, "act", None) or nn.Identity())
-    difference = (folded(picture) - expected).abs().max()
+    difference = (folded(image) - expected).abs().max()
     return folded if difference <= 1e-3 * expected.abs().max().clamp_min(1e-6) else copied(module)
 
 
@@ -50,7 +50,7 @@ def copied(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval()
 
 
-def _find_pairs(module, picture):
+def _find_pairs(module, image):
     """Return the module's output, and the names of convolutions and norms that only follow one another."""
     calls, produced, pairs, alive = Counter(), {}, [], []
 
@@ -68,7 +68,7 @@ def _find_pairs(module, picture):
     layers = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     handles = [layer.register_forward_hook(remember(name)) for name, layer in layers]
     try:
-        output = module(picture)
+        output = module(image)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,9 +18,9 @@ def launched(
     Parameters
     ----------
     compute : callable
-        Turns the pictures (n, 3, height, width) on the device into a tuple of tensors there.
+        Turns the images (n, 3, height, width) on the device into a tuple of tensors there.
     images : ndarray of shape (n, height, width, 3)
-        The pictures.
+        The images.
     device : torch.device
         The GPU.
     stream : torch.cuda.Stream

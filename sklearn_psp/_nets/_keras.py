@@ -150,7 +150,7 @@ def build_keras(request: BackboneRequest) -> tuple[BackboneSpec, nn.Module, None
     if not model.built:
         raise BackboneError(
             f"backbone={name!r} is a Keras model that is not built, and has no weights yet: give it a "
-            "keras.Input((None, None, 3)), or call it once on a batch of pictures"
+            "keras.Input((None, None, 3)), or call it once on a batch of images"
         )
     module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
     _check_copy(model, module, request.image_size, name)
@@ -158,7 +158,7 @@ def build_keras(request: BackboneRequest) -> tuple[BackboneSpec, nn.Module, None
 
 
 def keras_image_size(model: Any) -> tuple[int, int] | None:
-    """Return (height, width) of the pictures a Keras model is built for; None if for any."""
+    """Return (height, width) of the images a Keras model is built for; None if for any."""
     shape = _input_shape(model)
     sides = () if shape is None else shape[1:3] if _is_channels_last(shape) else shape[2:4]
     return tuple(sides) if sides and None not in sides else None
@@ -207,14 +207,14 @@ def _copied(model):
 def _check_copy(model, module, image_size, name):
     """Refuse a copy that gives something else: layers may keep state that Keras does not save."""
     noise = torch.rand(1, 3, *image_size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
-    pictures = noise.permute(0, 2, 3, 1) if module.channels_last else noise
+    images = noise.permute(0, 2, 3, 1) if module.channels_last else noise
     device = next((variable.value.device for variable in model.weights), torch.device("cpu"))
     with torch.no_grad():  # not inference mode: what a layer makes at its first call could not be trained through later
         try:
-            expected, maps = _call(model, pictures.to(device), training=False), module(noise)
+            expected, maps = _call(model, images.to(device), training=False), module(noise)
         except Exception as error:
             raise BackboneError(
-                f"backbone={name!r} cannot take pictures of image_size={image_size}: {type(error).__name__}: "
+                f"backbone={name!r} cannot take images of image_size={image_size}: {type(error).__name__}: "
                 f"{_on_one_line(error)}"
             ) from error
     if getattr(expected, "ndim", 0) != 4:

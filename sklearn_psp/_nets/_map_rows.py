@@ -1,4 +1,4 @@
-"""Feature maps of all views as one half-precision row per picture, and back."""
+"""Feature maps of all views as one half-precision row per image, and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MapRows:
     backbone : Backbone
         The network.
     views : Views
-        What it sees of a picture.
+        What it sees of an image.
     """
 
     def __init__(self, backbone: Backbone, views: Views):

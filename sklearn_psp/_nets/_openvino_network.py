@@ -1,4 +1,4 @@
-"""A backbone that OpenVINO runs on the CPU: pictures in, feature maps out."""
+"""A backbone that OpenVINO runs on the CPU: images in, feature maps out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class OpenVINONetwork:
     precision : {"float32", "bfloat16", "float16"}
         In which it computes.
     views : Views
-        What it sees of a picture.
+        What it sees of an image.
 
     Raises
     ------
@@ -64,15 +64,15 @@ class OpenVINONetwork:
         """Return the feature maps of each view, float32; see `TorchNetwork.maps`."""
         found = []
         for view, mirrored in self.views.of(batch):
-            # One picture at a time: as fast as a batch, and no picture's maps depend on those beside it.
-            pictures = view.permute(0, 2, 3, 1).contiguous().numpy()
-            request = self._request(pictures.shape[1:3], pictures.dtype)
+            # One image at a time: as fast as a batch, and no image's maps depend on those beside it.
+            images = view.permute(0, 2, 3, 1).contiguous().numpy()
+            request = self._request(images.shape[1:3], images.dtype)
             maps = None
-            for i in range(len(pictures)):
-                request.infer({0: pictures[i : i + 1]}, share_inputs=True, share_outputs=True)
+            for i in range(len(images)):
+                request.infer({0: images[i : i + 1]}, share_inputs=True, share_outputs=True)
                 output = request.get_output_tensor(0).data
                 if maps is None:
-                    maps = np.empty((len(pictures), *output.shape[1:]), dtype=np.float32)
+                    maps = np.empty((len(images), *output.shape[1:]), dtype=np.float32)
                 maps[i] = output[0]
             maps = torch.from_numpy(maps).permute(0, 3, 1, 2)
             found.append(maps.flip(-1) if mirrored else maps)
@@ -87,7 +87,7 @@ class OpenVINONetwork:
         return requests[key]
 
     def _model(self, size, dtype):
-        """Return the network compiled for one size of picture; made once and kept with the backbone."""
+        """Return the network compiled for one size of image; made once and kept with the backbone."""
         # Its threads do not live on in a forked child.
         key = ("openvino", os.getpid(), self._precision, self._n_threads, tuple(size), dtype)
         if key not in self._backbone.memo:
@@ -115,7 +115,7 @@ def import_openvino():
 def check_openvino(backbone: Backbone) -> None:
     """Convert a network, and compare what it gives for noise with what torch gives.
 
-    Conversion follows one picture through the network: where its Python code takes another turn for another picture,
+    Conversion follows one image through the network: where its Python code takes another turn for another image,
     the converted network does not.
 
     Raises
@@ -145,7 +145,7 @@ def _core(process_id):
 
 
 def _converted(ov, backbone, size):
-    """Convert the folded network for pictures of one size; made once for all precisions, and kept with the backbone."""
+    """Convert the folded network for images of one size; made once for all precisions, and kept with the backbone."""
     key = ("openvino model", os.getpid(), size)
     if key not in backbone.memo:
         backbone.memo[key] = _convert(ov, backbone, size)
@@ -175,7 +175,7 @@ def _on_one_line(error):
 
 
 def _with_pixels(ov, model, spec, dtype):
-    """Let a network take pictures as they are, (1, height, width, 3) in [0, 255], and give maps with channels last."""
+    """Let a network take images as they are, (1, height, width, 3) in [0, 255], and give maps with channels last."""
     from openvino.preprocess import PrePostProcessor
 
     steps = PrePostProcessor(model)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 __all__ = ["learn_part_weights"]
 
-# benchmarks/part_weights.py: .1 to .2 are alike; smaller ones look at the nearest pictures only.
+# benchmarks/part_weights.py: .1 to .2 are alike; smaller ones look at the nearest images only.
 _TEMPERATURE = 0.2
-# Pull of the weights towards 1, in units of the loss, and what the loss of one picture adds to it: the fewer pictures
+# Pull of the weights towards 1, in units of the loss, and what the loss of one image adds to it: the fewer images
 # there are, the less they are believed.
 _PULL, _PULL_OF_ONE = 0.01, 1.0
 _MOST_ITERATIONS = 60
@@ -19,7 +19,7 @@ _MOST_ITERATIONS = 60
 def learn_part_weights(
     parts: np.ndarray, labels: np.ndarray, *, aggregation: str, level_sizes: np.ndarray, center_share: float
 ) -> np.ndarray:
-    r"""Learn the weights w_i of :math:`F(x) = \sum_i w_i f_i(x)` from labelled pictures.
+    r"""Learn the weights w_i of :math:`F(x) = \sum_i w_i f_i(x)` from labelled images.
 
     Minimised is the supervised contrastive loss of the descriptors' cosine similarities s,
 
@@ -27,7 +27,7 @@ def learn_part_weights(
         -\frac{1}{n} \sum_x \frac{1}{|P(x)|} \sum_{y \in P(x)} \log
         \frac{\exp(s(x, y) / \tau)}{\sum_{z \ne x} \exp(s(x, z) / \tau)} + (0.01 + 1 / n) \, \overline{(w - 1)^2},
 
-    with P(x) the other pictures of the class of x and :math:`\tau = 0.2`, over weights that are not negative and whose
+    with P(x) the other images of the class of x and :math:`\tau = 0.2`, over weights that are not negative and whose
     sum is the number of parts, by L-BFGS from uniform weights. There is no randomness.
 
     Parameters
@@ -35,7 +35,7 @@ def learn_part_weights(
     parts : ndarray of shape (n, n_parts, n_channels), float32
         Local features, of unit length.
     labels : ndarray of shape (n,), integer
-        Classes; pictures without another of their class only serve as others.
+        Classes; images without another of their class only serve as others.
     aggregation : {"sum", "concat"}
         How parts are joined.
     level_sizes : ndarray of shape (n_parts,)

@@ -1,4 +1,4 @@
-"""How a network is run: by what, in which precision, and how many pictures at a time - measured, not guessed."""
+"""How a network is run: by what, in which precision, and how many images at a time - measured, not guessed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from sklearn_psp._nets._openvino_network import OpenVINONetwork, check_openvino, import_openvino
 from sklearn_psp._nets._specs import Backbone
 from sklearn_psp._nets._torch_network import TorchNetwork
-from sklearn_psp._nets._views import Views, pictures_tensor
+from sklearn_psp._nets._views import Views, images_tensor
 from sklearn_psp._nets._workers import one_core_threads
 from sklearn_psp.exceptions import BackboneError, DeviceError, RuntimeFallbackWarning
 from sklearn_psp.utils._optional import is_installed
@@ -23,7 +23,7 @@ __all__ = ["Plan", "make_network", "resolve_plan"]
 # On a CPU the best batch is small, as long as the maps of a batch fit the cache (benchmarks/throughput.py prints the
 # curve).
 _CPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-# OpenVINO is handed one picture at a time; this many are pooled together.
+# OpenVINO is handed one image at a time; this many are pooled together.
 _OPENVINO_BATCH_SIZE = 8
 _MOST_GPU_BATCH_SIZE = 256
 _OTHER_DEVICE_BATCH_SIZE = 64
@@ -44,7 +44,7 @@ class Plan:
     precision : {"float32", "bfloat16", "float16"}
         In which it computes.
     batch_size : int
-        Pictures per pass.
+        Images per pass.
     n_workers : int
         Threads that have a batch and a core each; 0 for one batch at a time on all cores, and on a GPU.
     compiled : bool
@@ -205,13 +205,13 @@ def _fastest(backbone, plans, device):
 
 
 def _pass(backbone, plan, device):
-    """Return a function that runs two batches a worker, or one without workers, and the number of its pictures."""
+    """Return a function that runs two batches a worker, or one without workers, and the number of its images."""
     network = make_network(backbone, plan, device, Views([backbone.image_size]))
     images = np.zeros((plan.batch_size, *backbone.image_size, 3), dtype=np.uint8)
 
     @torch.inference_mode()
     def run():
-        network.maps(pictures_tensor(images))
+        network.maps(images_tensor(images))
 
     def run_workers(executor):
         for future in [executor.submit(run) for _ in range(2 * plan.n_workers)]:
@@ -223,19 +223,19 @@ def _pass(backbone, plan, device):
 
 
 def _speeds(passes: dict[Plan, tuple[Callable, int]]) -> dict[Plan, float]:
-    """Measure pictures per second: the best of a few rounds, within a budget of seconds."""
+    """Measure images per second: the best of a few rounds, within a budget of seconds."""
     speeds = dict.fromkeys(passes, 0.0)
     deadline = time.perf_counter() + _BUDGET_S
     with one_core_threads(max(1, *(plan.n_workers for plan in passes))) as executor:
         # Whole rounds: a disturbance of the machine then strikes one run of a plan, not all of them. The first does
         # not count: it plans and allocates.
         for i in range(1 + _ROUNDS):
-            for plan, (run, n_pictures) in passes.items():
+            for plan, (run, n_images) in passes.items():
                 start = time.perf_counter()
                 run(executor)
                 seconds = time.perf_counter() - start
                 if i:
-                    speeds[plan] = max(speeds[plan], n_pictures / seconds)
+                    speeds[plan] = max(speeds[plan], n_images / seconds)
             if i and time.perf_counter() > deadline:
                 break
     return speeds
@@ -258,12 +258,12 @@ def _gpu_batch_size(backbone, plan, device):
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         with torch.inference_mode():
-            network.maps(pictures_tensor(np.zeros((n, *backbone.image_size, 3), dtype=np.uint8)))
+            network.maps(images_tensor(np.zeros((n, *backbone.image_size, 3), dtype=np.uint8)))
         torch.cuda.synchronize(device)
         peaks[n] = torch.cuda.max_memory_allocated(device) - before
     return _batch_size_for(torch.cuda.mem_get_info(device)[0], (peaks[16] - peaks[8]) / 8)
 
 
-def _batch_size_for(free_bytes, bytes_per_picture):
-    fits = free_bytes / 2 / (2 * max(bytes_per_picture, 1))
+def _batch_size_for(free_bytes, bytes_per_image):
+    fits = free_bytes / 2 / (2 * max(bytes_per_image, 1))
     return int(min(_MOST_GPU_BATCH_SIZE, 2 ** np.floor(np.log2(max(fits, 1)))))

@@ -187,7 +187,7 @@ class PyramidPooling(nn.Module):
         """Multiply local features (n, n_parts, channels) by the matrices of their levels.
 
         Without a projection they are returned as they are. Tensors and arrays give the same, but for rounding; arrays
-        the same bits, however many pictures they hold.
+        the same bits, however many images they hold.
 
         Parameters
         ----------
@@ -206,7 +206,7 @@ class PyramidPooling(nn.Module):
             projected = torch.cat([features[:, level] @ matrix for level, matrix in levels], dim=1)
             return _unit(projected) if self.normalize else projected
         levels = zip(self._levels, self.projection.detach().cpu().numpy(), strict=True)
-        # numpy makes a product for each picture: one for all may add in another order for another number of pictures.
+        # numpy makes a product for each image: one for all may add in another order for another number of images.
         projected = np.concatenate([features[:, level] @ matrix for level, matrix in levels], axis=1)
         if not self.normalize:
             return projected
@@ -216,12 +216,12 @@ class PyramidPooling(nn.Module):
     def join(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
         """Join features of the parts (n, n_parts, m) into global features (n, m) or (n, n_parts * m).
 
-        Tensors and arrays give the same bits, however many pictures they hold.
+        Tensors and arrays give the same bits, however many images they hold.
         """
         weights = self.weights if isinstance(features, torch.Tensor) else self.weights.cpu().numpy()
         if self.aggregation == "concat":
             return (features * weights[:, None]).reshape(len(features), len(weights) * features.shape[2])
-        # Part after part: a product of matrices may add in another order for another number of pictures.
+        # Part after part: a product of matrices may add in another order for another number of images.
         joined = features[:, 0] * weights[0]
         for i in range(1, features.shape[1]):
             joined += features[:, i] * weights[i]

@@ -1,4 +1,4 @@
-"""Run batches of pictures through a network, several at a time, and pool them: arrays in, arrays out, in order."""
+"""Run batches of images through a network, several at a time, and pool them: arrays in, arrays out, in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn_psp._nets._map_rows import MapRows
 from sklearn_psp._nets._plan import Plan, make_network
 from sklearn_psp._nets._pyramid import PyramidPooling
 from sklearn_psp._nets._specs import Backbone
-from sklearn_psp._nets._views import Views, pictures_tensor
+from sklearn_psp._nets._views import Views, images_tensor
 from sklearn_psp._nets._workers import one_core_threads
 from sklearn_psp.exceptions import BatchSizeWarning, OutOfDeviceMemoryError
 
@@ -41,7 +41,7 @@ class Runner:
     plan : Plan
         How the network is run. A batch is halved, with one warning, when the device's memory does not hold it.
     views : Views
-        What the network sees of a picture.
+        What the network sees of an image.
     """
 
     def __init__(self, backbone: Backbone, pooling: PyramidPooling, *, device: torch.device, plan: Plan, views: Views):
@@ -62,7 +62,7 @@ class Runner:
 
     @property
     def identity(self) -> str:
-        """All that the feature maps of a picture depend on here, but its content and how it was resized."""
+        """All that the feature maps of an image depend on here, but its content and how it was resized."""
         backbone, plan = self._backbone, self.plan
         return repr(
             (
@@ -90,7 +90,7 @@ class Runner:
         Parameters
         ----------
         batches : iterable of ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
-            Pictures of the largest size, `plan.batch_size` of them or fewer. Read ahead of what is yielded by a few.
+            Images of the largest size, `plan.batch_size` of them or fewer. Read ahead of what is yielded by a few.
         compute : callable
             Turns the feature maps of a batch, a list of one tensor per view, into a tuple of tensors of n rows.
 
@@ -176,7 +176,7 @@ class Runner:
     @torch.inference_mode()
     def _start_on_gpu(self, batch, compute, stream):
         try:
-            return launched(lambda pictures: compute(self.network.maps(pictures)), batch, self.device, stream)
+            return launched(lambda images: compute(self.network.maps(images)), batch, self.device, stream)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -189,7 +189,7 @@ class Runner:
         while done < len(images):
             chunk = images[done : done + self.plan.batch_size]
             try:
-                pieces.append(_arrays(compute(self.network.maps(pictures_tensor(chunk)))))
+                pieces.append(_arrays(compute(self.network.maps(images_tensor(chunk)))))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -201,7 +201,7 @@ class Runner:
     def _halve(self, tried, error):
         if tried == 1:
             raise OutOfDeviceMemoryError(
-                f"one picture of {self.views.sizes[0]} pixels does not fit into the memory of {self.device}; use a "
+                f"one image of {self.views.sizes[0]} pixels does not fit into the memory of {self.device}; use a "
                 "smaller image_size or backbone, close what else uses the device, or device='cpu'"
             ) from error
         self.plan = replace(self.plan, batch_size=min(self.plan.batch_size, tried // 2))

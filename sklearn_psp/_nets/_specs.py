@@ -20,7 +20,7 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# (height, width) of the pictures of a network that has no size of its own.
+# (height, width) of the images of a network that has no size of its own.
 DEFAULT_IMAGE_SIZE = (224, 224)
 
 
@@ -45,7 +45,7 @@ class BackboneSpec:
     sha256 : str or None
         Expected hash of the weights' file; None when it is not known beforehand.
     image_size : tuple of two ints or None
-        (height, width) of the pictures it was made for; None where it was made for no size before others.
+        (height, width) of the images it was made for; None where it was made for no size before others.
     family : str or None
         How it is made and its file is read (packaged backbones only).
     package, file : str or None
@@ -110,9 +110,9 @@ class Backbone:
     n_channels : int
         Channels of the feature maps.
     image_size, grid : tuple of two ints
-        (height, width) of the pictures it was loaded for, (rows, columns) of their feature maps.
+        (height, width) of the images it was loaded for, (rows, columns) of their feature maps.
     fixed_size : bool
-        Whether it takes pictures of no other size.
+        Whether it takes images of no other size.
     memo : dict
         Converted copies and measurements, which live as long as the backbone.
     """
@@ -128,11 +128,11 @@ class Backbone:
 
     @property
     def for_one_size(self) -> bool:
-        """Whether it was made for pictures of one size: whether or not it takes others, they are not its own."""
+        """Whether it was made for images of one size: whether or not it takes others, they are not its own."""
         return self.fixed_size or self.spec.image_size is not None
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return (rows, columns) of the feature maps of pictures of (height, width); a picture is run to find out."""
+        """Return (rows, columns) of the feature maps of images of (height, width); an image is run to find out."""
         if tuple(size) == tuple(self.image_size):
             return self.grid
         key = ("grid", tuple(size))
@@ -197,8 +197,7 @@ _DLIB_FACE = BackboneSpec(
     std=(256 / 255, 256 / 255, 256 / 255),
     licence="CC0-1.0",
     source=(
-        "the package face-recognition-models; half of the pictures it was trained on came from the VGG and FaceScrub "
-        "sets"
+        "the package face-recognition-models; half of the images it was trained on came from the VGG and FaceScrub sets"
     ),
     sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
     image_size=(150, 150),

@@ -62,7 +62,7 @@ def build_timm(request: BackboneRequest, name: str) -> tuple[BackboneSpec, nn.Mo
 
 
 def timm_image_size(network: str | nn.Module) -> tuple[int, int] | None:
-    """Return (height, width) of the pictures a model, or the model of that name, is built for; None if for any."""
+    """Return (height, width) of the images a model, or the model of that name, is built for; None if for any."""
     if isinstance(network, str):
         config = timm.get_pretrained_cfg(network)
         fixed = config is not None and getattr(config, "fixed_input_size", False)
@@ -92,9 +92,7 @@ def wrap_timm(network: nn.Module, image_size: tuple[int, int], name: str) -> Fea
         try:
             features = network.forward_features(torch.zeros(1, 3, *image_size, dtype=torch.float32))
         except Exception as error:
-            raise BackboneError(
-                f"backbone={name!r} cannot take pictures of image_size={image_size}: {error}"
-            ) from error
+            raise BackboneError(f"backbone={name!r} cannot take images of image_size={image_size}: {error}") from error
     shape = tuple(getattr(features, "shape", ()))
     if len(shape) == 4:
         return FeatureMaps(network, "forward_features", fixed_size=fixed_size)

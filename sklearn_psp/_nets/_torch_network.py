@@ -1,4 +1,4 @@
-"""A backbone that torch runs: pictures in, feature maps out."""
+"""A backbone that torch runs: images in, feature maps out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TorchNetwork:
     precision : {"float32", "bfloat16", "float16"}
         In which it computes.
     views : Views
-        What it sees of a picture.
+        What it sees of an image.
     compiled : bool, default=False
         Whether torch compiles it.
     """
@@ -49,12 +49,12 @@ class TorchNetwork:
         Parameters
         ----------
         batch : torch.Tensor of shape (n, 3, height, width), uint8 or float32 in [0, 255], RGB
-            Pictures of the largest size, on any device.
+            Images of the largest size, on any device.
 
         Returns
         -------
         list of torch.Tensor of shape (n, channels, rows, columns)
-            Maps of mirror images are turned back, so that a part is the same part of the picture.
+            Maps of mirror images are turned back, so that a part is the same part of the image.
         """
         batch = batch.to(self.device, non_blocking=True)
         found = []

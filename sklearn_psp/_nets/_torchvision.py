@@ -102,7 +102,7 @@ def _options(request, name):
     if name.startswith("vit"):
         height, width = request.image_size
         if height != width:
-            raise BackboneError(f"image_size={request.image_size}: backbone={name!r} takes square pictures only")
+            raise BackboneError(f"image_size={request.image_size}: backbone={name!r} takes square images only")
         options["image_size"] = height
     if request.output_stride not in (None, 32):
         if not name.startswith(_DILATED) or name in ("resnet18", "resnet34"):

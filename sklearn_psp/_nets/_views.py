@@ -1,4 +1,4 @@
-"""What the network sees of a picture: every scale, and its mirror image."""
+"""What the network sees of an image: every scale, and its mirror image."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as vision
 
-__all__ = ["Views", "pictures_tensor"]
+__all__ = ["Views", "images_tensor"]
 
 
 @dataclass(frozen=True)
 class Views:
-    """The sizes at which pictures are seen, and whether also mirrored.
+    """The sizes at which images are seen, and whether also mirrored.
 
     Parameters
     ----------
     sizes : sequence of (int, int)
-        (height, width) of each scale, the largest first: pictures come in that size.
+        (height, width) of each scale, the largest first: images come in that size.
     flip : bool, default=False
-        Whether each picture is also seen mirrored.
+        Whether each image is also seen mirrored.
     """
 
     sizes: Sequence[tuple[int, int]]
@@ -45,7 +45,7 @@ class Views:
                 yield scaled.flip(-1), True
 
 
-def pictures_tensor(images: np.ndarray) -> torch.Tensor:
-    """View pictures (n, height, width, 3) as a tensor (n, 3, height, width)."""
+def images_tensor(images: np.ndarray) -> torch.Tensor:
+    """View images (n, height, width, 3) as a tensor (n, 3, height, width)."""
     # torch warns of read-only memory, which joblib hands to its workers; only such a batch is copied.
     return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)

@@ -17,7 +17,7 @@ def one_core_threads(n_threads: int) -> ThreadPoolExecutor:
     """Return an executor whose threads use one core each; torch's setting for all other threads stays as it is.
 
     Threads that share a batch wait for each other at every layer, and for longer when the machine is busy. Where each
-    has a batch of its own they do not: 348 pictures a second against 269 (EfficientNet-Lite0, bfloat16, two cores, the
+    has a batch of its own they do not: 348 images a second against 269 (EfficientNet-Lite0, bfloat16, two cores, the
     sweep of `benchmarks/throughput.py`).
 
     Parameters

@@ -46,7 +46,7 @@ def save(estimator, path):
     Notes
     -----
     Of a network that is named, its name and the sha256 of its weights are saved; weights read from a path of yours are
-    saved themselves, and so are those of a module of your own, without its code. Pictures and their files are not
+    saved themselves, and so are those of a module of your own, without its code. Images and their files are not
     saved.
 
     References

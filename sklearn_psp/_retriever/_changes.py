@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._indexes import build_index
-from sklearn_psp._retriever._gallery import Gallery, Pictures
+from sklearn_psp._retriever._gallery import Gallery, Images
 from sklearn_psp._retriever._inputs import (
     check_added,
     check_ids,
@@ -43,16 +43,16 @@ class ChangesMixin:
         rows = prepare_rows(descriptors, metric=self.metric, on_invalid=self.on_invalid, owner=type(self).__name__)
         if len(rows.vectors) == 0:
             raise ValueError(f"None of the {rows.n_rows} rows of X can be searched: all are NaN, infinity or zeros")
-        pictures = self._pictures(X, rows, checked, check)
+        images = self._images(X, rows, checked, check)
         algorithm, engine = self._build(self.metric, rows.vectors)
         self._numbered = rows.n_rows if ids is None and index is None else None
-        self._gallery = Gallery.of(engine, algorithm, rows, pictures)
+        self._gallery = Gallery.of(engine, algorithm, rows, images)
         return self
 
-    def _pictures(self, X, rows, checked, check):
+    def _images(self, X, rows, checked, check):
         if checked is None or len(checked[0]) != rows.n_rows:
             checked = check(rows.n_rows)
-        return Pictures(*checked, None if self.featurizer is None else source_names(X))
+        return Images(*checked, None if self.featurizer is None else source_names(X))
 
     def _index_of(self, X):
         return None if self.featurizer is None else own_index(X)
@@ -71,20 +71,20 @@ class ChangesMixin:
 
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y=None, ids=None, metadata=None):
-        """Add pictures to the gallery; they are found from now on. The first call is `fit`.
+        """Add images to the gallery; they are found from now on. The first call is `fit`.
 
-        A picture with an id that is there already takes the place of the old one, and stands at the end. What is added
+        An image with an id that is there already takes the place of the old one, and stands at the end. What is added
         is searched exactly until a graph is built anew, see `compact`. The featurizer is not fitted again.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or pictures
+        X : array-like of shape (n_samples, n_features), or images
             As for `fit`.
         y : array-like of shape (n_samples,), default=None
             Labels; needed if the gallery has labels. None or NaN in y: no label.
         ids : array-like of shape (n_samples,), default=None
             Unique ids. None: with `featurizer` the index of X, if that is a Series or a one-column DataFrame, whose
-            values must be new; else, if the pictures of the gallery are numbered, the next numbers.
+            values must be new; else, if the images of the gallery are numbered, the next numbers.
         metadata : DataFrame of n_samples rows, default=None
             With the columns of the gallery's metadata; needed if the gallery has metadata.
 
@@ -110,24 +110,24 @@ class ChangesMixin:
 
         checked = _check_early(X, check)
         rows = self._prepare(self._describe(X, gallery))
-        pictures = self._pictures(X, rows, checked, check)
+        images = self._images(X, rows, checked, check)
         if automatic:
             numbered += rows.n_rows
-        elif (gallery.rows_with(pictures.ids) < 0).any():
+        elif (gallery.rows_with(images.ids) < 0).any():
             numbered = None  # some have names of their own now
-        self._put(gallery.added(rows, pictures))
+        self._put(gallery.added(rows, images))
         self._numbered = numbered
         return self
 
     def remove(self, ids):
-        """Remove pictures from the gallery; they are not found from now on.
+        """Remove images from the gallery; they are not found from now on.
 
-        Positions of the pictures after them move up. The last picture may be removed too.
+        Positions of the images after them move up. The last image may be removed too.
 
         Parameters
         ----------
         ids : array-like of shape (n,), or a single id
-            Which pictures.
+            Which images.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class ChangesMixin:
         Raises
         ------
         UnknownIdError
-            If no picture has one of the ids. Nothing is removed then.
+            If no image has one of the ids. Nothing is removed then.
         """
         check_is_fitted(self)
         if isinstance(ids, str | bytes) or np.ndim(ids) == 0:
@@ -153,7 +153,7 @@ class ChangesMixin:
         """Build the index anew, without what was removed and with what was added.
 
         `partial_fit` and `remove` do so themselves, once a graph has grown by a tenth, an exactly searched gallery has
-        doubled, or either has lost a fifth of its pictures, and at least 5,000. It takes as long as `fit` without the
+        doubled, or either has lost a fifth of its images, and at least 5,000. It takes as long as `fit` without the
         featurizer; "auto" chooses the engine anew. Results do not change, but for what a graph may miss.
 
         Returns
@@ -174,16 +174,16 @@ class ChangesMixin:
 
 
 def _check_early(X, check):
-    """Check what belongs to pictures before they are described, which may take hours, if their number is known."""
+    """Check what belongs to images before they are described, which may take hours, if their number is known."""
     sized = isinstance(X, list | tuple | pd.Series | pd.DataFrame) or (isinstance(X, np.ndarray) and X.ndim > 0)
     return check(len(X)) if sized else None
 
 
 def _match(gallery, y, metadata, n):
-    """Check labels and metadata of added pictures: there if, and only if, the gallery has them."""
+    """Check labels and metadata of added images: there if, and only if, the gallery has them."""
     if (y is None) != (gallery.labels is None):
         raise ValueError(
-            "the gallery has labels: pass y, with None for pictures without a label"
+            "the gallery has labels: pass y, with None for images without a label"
             if y is None
             else "the gallery has no labels: leave y out, or fit again with labels"
         )

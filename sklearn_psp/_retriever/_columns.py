@@ -50,7 +50,7 @@ class Column:
 
 
 class Ids:
-    """Ids of pictures, and where each stands.
+    """Ids of images, and where each stands.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Ids:
 
 
 class Labels:
-    """Labels of pictures, numbered.
+    """Labels of images, numbered.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Labels:
         return grown
 
     def taken(self, rows):
-        """Return the labels of some rows, all if None. The vocabulary stays: a class may be without pictures."""
+        """Return the labels of some rows, all if None. The vocabulary stays: a class may be without images."""
         if rows is None:
             return self
         return Labels(Column(self.column.take(rows)), Column(self.codes.take(rows)), self._vocabulary)

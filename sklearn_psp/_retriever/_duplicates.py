@@ -89,7 +89,7 @@ def group_pairs(vectors, left, right, *, metric, chains):
     sizes = np.bincount(first, minlength=n)
     grouped = np.flatnonzero(sizes[first] > 1)
     is_member = named[grouped] != named[first[grouped]]
-    # The largest groups first, then those whose first picture came first.
+    # The largest groups first, then those whose first image came first.
     order = np.lexsort((named[grouped], distances[grouped], is_member, first[grouped], -sizes[first[grouped]]))
     grouped = grouped[order]
     starts = np.append(True, first[grouped][1:] != first[grouped][:-1])[: len(grouped)]

@@ -1,4 +1,4 @@
-"""NearestImageRetriever: find the nearest pictures of a gallery."""
+"""NearestImageRetriever: find the nearest images of a gallery."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ class NearestImageRetriever(
     TransformerMixin,
     BaseEstimator,
 ):
-    """Find the nearest pictures of a gallery, and vote, draw graphs and score with them.
+    """Find the nearest images of a gallery, and vote, draw graphs and score with them.
 
-    The gallery is given as descriptors, usually by a `PSPNetFeaturizer` before it in a `Pipeline`, or as pictures
-    together with a `featurizer`. It is searched exactly or with PyNNDescent [1]_. Pictures can be added and removed at
+    The gallery is given as descriptors, usually by a `PSPNetFeaturizer` before it in a `Pipeline`, or as images
+    together with a `featurizer`. It is searched exactly or with PyNNDescent [1]_. Images can be added and removed at
     any time, results filtered and re-ranked.
 
     Parameters
     ----------
     n_neighbors : int, default=10
-        How many pictures to find for each query.
+        How many images to find for each query.
     radius : float, default=1.0
         Largest distance for `radius_neighbors`, in the metric.
     featurizer : transformer or None, default=None
-        Turns pictures into descriptors of shape (n_samples, n_features). It is cloned and fitted by `fit`, and then
+        Turns images into descriptors of shape (n_samples, n_features). It is cloned and fitted by `fit`, and then
         every X is what it takes. None: every X holds descriptors.
     algorithm : {"auto", "exact", "pynndescent"}, default="auto"
         "exact" compares each query with the whole gallery by blocked matrix products, in bounded memory, and never
         misses. "pynndescent" walks a neighbourhood graph: much faster per query in a large gallery, but building it
         costs time (20 to 100 seconds of compilation alone in a fresh process) and a few neighbours are missed. A
         gallery of fewer than 4 times the degree of the graph in distinct vectors is searched exactly even so. "auto"
-        takes "exact" as long as pictures times features are at most 2^25 (65,536 pictures of 512 features), and
+        takes "exact" as long as images times features are at most 2^25 (65,536 images of 512 features), and
         "pynndescent" above: a query then takes a few milliseconds at most, and it is tens of thousands of queries
         before a graph has paid for its building (`benchmarks/search.py` prints both).
     metric : {"cosine", "euclidean"}, default="cosine"
@@ -80,7 +80,7 @@ class NearestImageRetriever(
         Parameters of the engine. For both `working_memory` (64), MiB of temporary arrays of exact search. For
         "pynndescent" `epsilon` (set by `target_recall`), above 0: more finds more and takes longer; `n_neighbors` (30,
         or more if `target_recall` needs it), the degree of the graph; `search_tree_leaf_budget` (16, or more), leaves
-        of the search tree that a walk starts from: few are not enough where pictures form many separate clusters; and
+        of the search tree that a walk starts from: few are not enough where images form many separate clusters; and
         `n_trees`, `leaf_size`, `n_iters`, `delta`, `max_candidates`, `diversify_prob`, `pruning_degree_multiplier`,
         `max_rptree_depth`, `low_memory` as in `pynndescent.NNDescent`.
     n_jobs : int or None, default=None
@@ -92,20 +92,20 @@ class NearestImageRetriever(
     Attributes
     ----------
     n_samples_fit_ : int
-        Number of pictures in the gallery, skipped ones included.
+        Number of images in the gallery, skipped ones included.
     ids_ : ndarray of shape (n_samples_fit_,)
-        Id of each picture, in the order they came. A *position*, as `kneighbors` returns it, is a place in this array;
-        removing a picture moves those after it.
+        Id of each image, in the order they came. A *position*, as `kneighbors` returns it, is a place in this array;
+        removing an image moves those after it.
     labels_ : ndarray of shape (n_samples_fit_,) or None
-        Label of each picture.
+        Label of each image.
     classes_ : ndarray of shape (n_classes,)
         Sorted values of all labels given so far. Only if there are labels.
     metadata_ : DataFrame or None
         The metadata, numbered by position.
     sources_ : ndarray of shape (n_samples_fit_,), object, or None
-        With `featurizer` the paths of the pictures, None for those without; None if no picture has one.
+        With `featurizer` the paths of the images, None for those without; None if no image has one.
     skipped_ : ndarray of shape (n_skipped,), intp
-        Positions of the pictures left out by `on_invalid="skip"`.
+        Positions of the images left out by `on_invalid="skip"`.
     algorithm_ : {"exact", "pynndescent"}
         The engine in use.
     recall_ : float
@@ -125,11 +125,11 @@ class NearestImageRetriever(
     See Also
     --------
     retrieve : Search with a whole Pipeline.
-    sklearn.neighbors.NearestNeighbors : Neighbours in more metrics, without pictures, ids and labels.
+    sklearn.neighbors.NearestNeighbors : Neighbours in more metrics, without images, ids and labels.
 
     Notes
     -----
-    It is not tagged a classifier. `GridSearchCV` therefore cuts folds in order, which leaves no relevant picture in
+    It is not tagged a classifier. `GridSearchCV` therefore cuts folds in order, which leaves no relevant image in
     the gallery if y is sorted: pass `cv=StratifiedKFold(5, shuffle=True)`.
 
     Any number of threads may search at once, also while one other adds or removes: each call sees the gallery as it was
@@ -208,7 +208,7 @@ class NearestImageRetriever(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or pictures
+        X : array-like of shape (n_samples, n_features), or images
             Descriptors, searched as float32; with `featurizer` whatever that takes.
         y : array-like of shape (n_samples,), default=None
             Labels of any type, for `predict`, `score` and results. A missing one (None, NaN) equals nothing.
@@ -216,7 +216,7 @@ class NearestImageRetriever(
             Unique ids, int or str. None: with `featurizer` the index of X, if that is a Series or a one-column
             DataFrame; else positions.
         metadata : DataFrame of n_samples rows, default=None
-            One row a picture, in the order of X; its columns appear in the results of `retrieve`.
+            One row an image, in the order of X; its columns appear in the results of `retrieve`.
 
         Returns
         -------
@@ -236,12 +236,12 @@ class NearestImageRetriever(
         return self._fit(X, y, ids, metadata)
 
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):
-        """Find the nearest pictures of each query.
+        """Find the nearest images of each query.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which is then not its own neighbour.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which is then not its own neighbour.
         n_neighbors : int, default=None
             How many; None takes the parameter of the constructor.
         return_distance : bool, default=True
@@ -257,7 +257,7 @@ class NearestImageRetriever(
         Raises
         ------
         ValueError
-            If there are fewer pictures to be found than n_neighbors.
+            If there are fewer images to be found than n_neighbors.
         """
         check_is_fitted(self)
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
@@ -266,11 +266,11 @@ class NearestImageRetriever(
         return (distances, positions) if return_distance else positions
 
     def kneighbors_graph(self, X=None, n_neighbors=None, mode=None):
-        """Make the sparse graph from queries to their nearest pictures.
+        """Make the sparse graph from queries to their nearest images.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
+        X : array-like of shape (n_queries, n_features), or images, default=None
             The queries. None: the gallery itself, without loops.
         n_neighbors : int, default=None
             Edges of each query; None takes the parameter of the constructor.
@@ -289,20 +289,20 @@ class NearestImageRetriever(
         k = check_n_neighbors(n_neighbors, self.n_neighbors)
         gallery = self._gallery
         distances, positions = self._search(gallery, self._queries(X, gallery), k, own=X is None)
-        return neighbor_graph(distances, positions, gallery.n_pictures, mode)
+        return neighbor_graph(distances, positions, gallery.n_images, mode)
 
     def transform(self, X):
-        """Make the sparse graph from queries to their nearest pictures, as `KNeighborsTransformer` does.
+        """Make the sparse graph from queries to their nearest images, as `KNeighborsTransformer` does.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures
+        X : array-like of shape (n_queries, n_features), or images
             The queries.
 
         Returns
         -------
         graph : csr_matrix of shape (n_queries, n_samples_fit_), float32
-            The graph. With mode "distance" each query has n_neighbors + 1 edges, because a picture of the gallery is
+            The graph. With mode "distance" each query has n_neighbors + 1 edges, because an image of the gallery is
             its own nearest.
         """
         check_is_fitted(self)
@@ -314,8 +314,8 @@ class NearestImageRetriever(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), or pictures
-            As for `fit`. Pictures are read once.
+        X : array-like of shape (n_samples, n_features), or images
+            As for `fit`. Images are read once.
         y : array-like of shape (n_samples,), default=None
             As for `fit`.
         ids : array-like of shape (n_samples,), default=None
@@ -332,36 +332,36 @@ class NearestImageRetriever(
         return self._transform_rows(gallery, self._queries(None, gallery))
 
     def retrieve(self, X=None, n_neighbors=None, where=None):
-        """Find the nearest pictures of each query, as a table.
+        """Find the nearest images of each query, as a table.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which is then not among its own results.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which is then not among its own results.
         n_neighbors : int, default=None
             How many; None takes the parameter of the constructor. Where fewer exist, all are returned.
         where : array-like of shape (n_samples_fit_,), bool, or list of ids, or callable, default=None
-            Which pictures may be results: a mask by position, their ids, or a function that is given `metadata_` and
+            Which images may be results: a mask by position, their ids, or a function that is given `metadata_` and
             returns a mask. Narrow choices are searched exactly.
 
         Returns
         -------
         results : DataFrame
-            One row a result, best first for each query: `query` (its place in X, or its index if pictures are given
+            One row a result, best first for each query: `query` (its place in X, or its index if images are given
             as a Series or a one-column DataFrame, or its id for X=None), `rank` from 1, `id`, `distance`, `label` if
             y was given, and the columns of the metadata. A query skipped by `on_invalid="skip"` has no row.
 
         Raises
         ------
         UnknownIdError
-            If `where` names an id that no picture has.
+            If `where` names an id that no image has.
         """
         check_is_fitted(self)
         return self._retrieve(X, n_neighbors, where, None if self.featurizer is None else own_index(X))
 
     def _transform_rows(self, gallery, rows):
         distances, positions = self._search(gallery, rows, self.n_neighbors + (self.mode == "distance"))
-        return neighbor_graph(distances, positions, gallery.n_pictures, self.mode)
+        return neighbor_graph(distances, positions, gallery.n_images, self.mode)
 
     def _retrieve(self, X, n_neighbors, where, names):
         """Make the table of results, with `names` for the queries: their places if None, their ids if X is None."""

@@ -1,4 +1,4 @@
-"""Filters: which pictures may be results."""
+"""Filters: which images may be results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def vector_subset(where, gallery):
     ValueError
         If a mask has the wrong length.
     UnknownIdError
-        If no picture has one of the ids.
+        If no image has one of the ids.
     """
     if where is None:
         return None
@@ -54,9 +54,9 @@ def vector_subset(where, gallery):
         mask = pd.Index(where, tupleize_cols=False)
     if mask.dtype == bool:
         mask = np.asarray(mask)
-        if mask.shape != (gallery.n_pictures,):
+        if mask.shape != (gallery.n_images,):
             raise ValueError(
-                f"a mask as where must have one value for each of the {gallery.n_pictures} pictures; got the shape "
+                f"a mask as where must have one value for each of the {gallery.n_images} images; got the shape "
                 f"{mask.shape}"
             )
         of_rows = mask

@@ -1,4 +1,4 @@
-"""The pictures of a gallery: their vectors, ids, labels and metadata, which come and go together."""
+"""The images of a gallery: their vectors, ids, labels and metadata, which come and go together."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sklearn_psp._persistence._arrays import hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
 from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
-__all__ = ["Gallery", "Pictures"]
+__all__ = ["Gallery", "Images"]
 
 
-class Pictures(NamedTuple):
-    """What is told of pictures, row by row.
+class Images(NamedTuple):
+    """What is told of images, row by row.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Pictures(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures that can be searched. It never changes: adding and removing return a new one, which shares what stays.
+    """Images that can be searched. It never changes: adding and removing return a new one, which shares what stays.
 
-    Three ways to count are kept apart. *Vectors* are numbered as the index does. *Rows* are pictures in the order they
+    Three ways to count are kept apart. *Vectors* are numbered as the index does. *Rows* are images in the order they
     came; those that cannot be searched have a row but no vector. *Positions*, the only ones that leave the retriever,
     number the rows that have not been removed.
 
@@ -74,15 +74,15 @@ class Gallery:
     present: np.ndarray | None = None
 
     @classmethod
-    def of(cls, index, algorithm, rows, pictures):
-        """Make a gallery from searchable `Rows` and `Pictures`."""
+    def of(cls, index, algorithm, rows, images):
+        """Make a gallery from searchable `Rows` and `Images`."""
         return cls(
             index,
             algorithm,
-            Ids.of(pictures.ids),
-            None if pictures.labels is None else Labels.of(pictures.labels),
-            None if pictures.metadata is None else Column(pictures.metadata),
-            None if pictures.sources is None else Column(pictures.sources),
+            Ids.of(images.ids),
+            None if images.labels is None else Labels.of(images.labels),
+            None if images.metadata is None else Column(images.metadata),
+            None if images.sources is None else Column(images.sources),
             rows.kept,
         )
 
@@ -92,8 +92,8 @@ class Gallery:
         return len(self.ids.column)
 
     @cached_property
-    def n_pictures(self):
-        """Number of pictures."""
+    def n_images(self):
+        """Number of images."""
         return self.n_rows if self.present is None else int(np.count_nonzero(self.present))
 
     @cached_property
@@ -132,7 +132,7 @@ class Gallery:
         return column.values if self.rows is None else column.take(self.rows)
 
     def rows_with(self, ids):
-        """Row of each id; -1 for one that no picture has."""
+        """Row of each id; -1 for one that no image has."""
         rows = self.ids.rows_of(ids)
         rows[rows >= self.n_rows] = -1
         if self.present is not None:
@@ -143,9 +143,9 @@ class Gallery:
         """Say for each vector what a mask says for its row."""
         return row_mask if self.row_of_vector is None else row_mask[self.row_of_vector]
 
-    def added(self, rows, pictures):
-        """Return a gallery with further pictures, at positions after all others; one of an id there is replaces it."""
-        old = self.rows_with(pictures.ids)
+    def added(self, rows, images):
+        """Return a gallery with further images, at positions after all others; one of an id there is replaces it."""
+        old = self.rows_with(images.ids)
         row_of_vector = self.row_of_vector
         if row_of_vector is not None or rows.kept is not None:
             old_rows = np.arange(self.index.n_vectors) if row_of_vector is None else row_of_vector
@@ -157,10 +157,10 @@ class Gallery:
         gallery = replace(
             self,
             index=self.index.added(rows.vectors),
-            ids=self.ids.added(pictures.ids),
-            labels=None if self.labels is None else self.labels.added(pictures.labels),
-            metadata=None if self.metadata is None else self.metadata.added(pictures.metadata),
-            sources=self._added_sources(rows.n_rows, pictures.sources),
+            ids=self.ids.added(images.ids),
+            labels=None if self.labels is None else self.labels.added(images.labels),
+            metadata=None if self.metadata is None else self.metadata.added(images.metadata),
+            sources=self._added_sources(rows.n_rows, images.sources),
             row_of_vector=row_of_vector,
             present=present,
         )
@@ -202,7 +202,7 @@ class Gallery:
         row_of_vector = None
         if self.row_of_vector is not None:
             kept = self.positions_at(np.arange(self.index.n_vectors) if self.vectors is None else self.vectors)
-            row_of_vector = None if len(kept) == self.n_pictures else kept
+            row_of_vector = None if len(kept) == self.n_images else kept
         return Gallery(
             index,
             algorithm,

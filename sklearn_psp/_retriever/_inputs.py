@@ -23,7 +23,7 @@ __all__ = [
     "check_n_neighbors",
     "own_index",
     "prepare_rows",
-    "refuse_pictures",
+    "refuse_images",
     "refuse_sparse",
     "refuse_unknown",
     "shown",
@@ -89,12 +89,12 @@ def _describe_invalid(finite, valid, owner):
     zero = ", which have no direction for metric='cosine'" if (finite & ~valid).any() else ""
     return (
         f"Input X contains {' and only '.join(reasons)}{zero}. {owner} cannot search such rows: mend the featurizer or "
-        "the pictures, or leave the rows out with on_invalid='skip'"
+        "the images, or leave the rows out with on_invalid='skip'"
     )
 
 
-def refuse_pictures(X):
-    """Say what is missing where pictures are given and no featurizer is there to read them."""
+def refuse_images(X):
+    """Say what is missing where images are given and no featurizer is there to read them."""
     first = None
     if isinstance(X, list | tuple) and X:
         first = X[0]
@@ -102,7 +102,7 @@ def refuse_pictures(X):
         first = X.iloc[0]
     if isinstance(first, str | bytes | os.PathLike):
         raise ImageInputError(
-            f"X holds pictures (X[0] is a {type(first).__name__}), but featurizer is None, so X must be descriptors of "
+            f"X holds images (X[0] is a {type(first).__name__}), but featurizer is None, so X must be descriptors of "
             "shape (n_samples, n_features). Give NearestImageRetriever(featurizer=PSPNetFeaturizer()), or put the "
             "featurizer before the retriever in a Pipeline"
         )
@@ -136,7 +136,7 @@ def own_index(X):
 
 
 def source_names(X):
-    """Paths of the pictures, as an object array, with None for pictures that have none; None if no picture has one."""
+    """Paths of the images, as an object array, with None for images that have none; None if no image has one."""
     if isinstance(X, pd.DataFrame) and X.shape[1] == 1:
         X = X.iloc[:, 0]
     if not isinstance(X, list | tuple | pd.Series) and not (isinstance(X, np.ndarray) and X.ndim == 1):
@@ -153,7 +153,7 @@ def check_ids(ids, n_rows, *, default=None):
     ids : array-like of shape (n_rows,) or None
         Ids, int or str.
     n_rows : int
-        Number of pictures.
+        Number of images.
     default : ndarray or None, default=None
         The index of X, used if `ids` is None; positions if this is None too.
 
@@ -173,7 +173,7 @@ def check_ids(ids, n_rows, *, default=None):
     # An Index keeps 1 and "1" apart where np.asarray([1, "1"]) makes both strings.
     index = pd.Index(values, tupleize_cols=False)
     if len(index) != n_rows:
-        raise ValueError(f"{name} must hold one id for each of the {n_rows} pictures; got {len(index)}")
+        raise ValueError(f"{name} must hold one id for each of the {n_rows} images; got {len(index)}")
     if index.hasnans:
         raise ValueError(f"{name} must not hold missing values; position {int(np.argmax(index.isna()))} is missing")
     if not index.is_unique:
@@ -186,7 +186,7 @@ def check_ids(ids, n_rows, *, default=None):
 
 
 def check_added(ids, index, n_rows, gallery):
-    """Check the ids of pictures that are added to a gallery.
+    """Check the ids of images that are added to a gallery.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def check_added(ids, index, n_rows, gallery):
     index : ndarray or None
         The index of X, which must not replace: a range starts at 0 again in every table.
     n_rows : int
-        Number of pictures.
+        Number of images.
     gallery : Gallery
         The gallery.
 
@@ -210,14 +210,14 @@ def check_added(ids, index, n_rows, gallery):
         If there are none, they are not unique, or the index of X has ids that are there already.
     """
     if ids is None and index is None:
-        raise ValueError("the gallery was given ids, so added pictures need ids too: pass ids=")
+        raise ValueError("the gallery was given ids, so added images need ids too: pass ids=")
     checked = check_ids(ids, n_rows, default=index)
     if ids is None:
         known = gallery.rows_with(checked) >= 0
         if known.any():
             raise ValueError(
                 f"the index of X holds ids that the gallery has already: {shown(checked[known].tolist())}; pass them "
-                "as ids= to replace these pictures, or give X an index of its own"
+                "as ids= to replace these images, or give X an index of its own"
             )
     return checked
 
@@ -226,7 +226,7 @@ def refuse_unknown(ids, rows):
     """Raise for ids without a row (-1)."""
     unknown = ids[rows < 0]
     if len(unknown):
-        raise UnknownIdError(f"no picture of the gallery has the id {shown(unknown.tolist())}")
+        raise UnknownIdError(f"no image of the gallery has the id {shown(unknown.tolist())}")
 
 
 def shown(values):
@@ -243,7 +243,7 @@ def check_labels(y, n_rows):
     y : array-like of shape (n_rows,)
         Labels of any type; missing ones (None, NaN) equal nothing.
     n_rows : int
-        Number of pictures.
+        Number of images.
 
     Returns
     -------
@@ -253,25 +253,25 @@ def check_labels(y, n_rows):
     Raises
     ------
     ValueError
-        If there is not one label a picture.
+        If there is not one label an image.
     """
     labels = as_label_array(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n_rows,):
-        raise ValueError(f"y must hold one label for each of the {n_rows} pictures; got the shape {labels.shape}")
+        raise ValueError(f"y must hold one label for each of the {n_rows} images; got the shape {labels.shape}")
     return labels
 
 
 def check_metadata(metadata, n_rows, *, has_labels):
-    """Check the table about the pictures.
+    """Check the table about the images.
 
     Parameters
     ----------
     metadata : DataFrame of n_rows rows, or None
-        One row a picture, in the order of X.
+        One row an image, in the order of X.
     n_rows : int
-        Number of pictures.
+        Number of images.
     has_labels : bool
         Whether results will have a column "label" of their own.
 
@@ -291,9 +291,9 @@ def check_metadata(metadata, n_rows, *, has_labels):
         return None
     if not isinstance(metadata, pd.DataFrame):
         remedy = "; use metadata.to_frame()" if isinstance(metadata, pd.Series) else ""
-        raise TypeError(f"metadata must be a DataFrame with one row a picture; got a {type(metadata).__name__}{remedy}")
+        raise TypeError(f"metadata must be a DataFrame with one row an image; got a {type(metadata).__name__}{remedy}")
     if len(metadata) != n_rows:
-        raise ValueError(f"metadata must have one row for each of the {n_rows} pictures; got {len(metadata)} rows")
+        raise ValueError(f"metadata must have one row for each of the {n_rows} images; got {len(metadata)} rows")
     if not metadata.columns.is_unique:
         raise ValueError(f"metadata holds columns more than once: {_names(metadata, metadata.columns.duplicated())}")
     taken = [name for name in RESULT_COLUMNS if has_labels or name != "label"]

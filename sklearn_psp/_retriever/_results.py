@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 __all__ = [
     "drop_self",
     "head_first",
+    "image_table",
     "neighbor_graph",
-    "picture_table",
     "result_table",
     "spread",
     "vote",
@@ -97,7 +97,7 @@ def vote(distances, codes, n_classes, weights):
     shares : ndarray of shape (n_queries, n_classes), float64
         Rows that add up to 1, or of NaN where nobody votes.
     """
-    if n_classes == 0:  # no picture has a label
+    if n_classes == 0:  # no image has a label
         return np.empty((len(codes), 0))
     votes = (codes >= 0).astype(np.float64)
     if weights == "distance":
@@ -141,11 +141,11 @@ def result_table(queries, distances, positions, gallery):
     """
     row, rank = np.nonzero(positions >= 0)
     columns = {"query": np.asarray(queries)[row], "rank": rank + 1}
-    return picture_table(columns, distances[row, rank], positions[row, rank], gallery)
+    return image_table(columns, distances[row, rank], positions[row, rank], gallery)
 
 
-def picture_table(columns, distances, positions, gallery):
-    """Make a table of pictures: given columns, then id, distance, label if there are labels, and the metadata."""
+def image_table(columns, distances, positions, gallery):
+    """Make a table of images: given columns, then id, distance, label if there are labels, and the metadata."""
     rows = positions if gallery.rows is None else gallery.rows[positions]
     columns |= {"id": gallery.ids.column.take(rows), "distance": distances}
     if gallery.labels is not None:

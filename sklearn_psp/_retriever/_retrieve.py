@@ -12,7 +12,7 @@ __all__ = ["retrieve"]
 
 
 def retrieve(search, queries, n_neighbors=None, where=None):
-    """Find the nearest pictures with a fitted search, whatever its form.
+    """Find the nearest images with a fitted search, whatever its form.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ def retrieve(search, queries, n_neighbors=None, where=None):
         A fitted `Pipeline` that ends in a `NearestImageRetriever`, such a retriever (with or without featurizer), or a
         fitted search over parameters, such as `GridSearchCV`, of either.
     queries : array-like or None
-        The queries, in the form the first step takes. None: each picture of the gallery in turn, which is then not
+        The queries, in the form the first step takes. None: each image of the gallery in turn, which is then not
         among its own results.
     n_neighbors : int, default=None
         How many; None takes the parameter of the retriever. Where fewer exist, all are returned.
     where : array-like, callable or None, default=None
-        Which pictures may be results, as for `NearestImageRetriever.retrieve`.
+        Which images may be results, as for `NearestImageRetriever.retrieve`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sklearn_psp._retriever._inputs import Rows, prepare_rows, refuse_pictures, refuse_sparse
+from sklearn_psp._retriever._inputs import Rows, prepare_rows, refuse_images, refuse_sparse
 from sklearn_psp._retriever._results import drop_self, head_first, spread, without_self
 from sklearn_psp.reranking import make_reranker
 from sklearn_psp.utils._arrays import blocks
@@ -41,13 +41,13 @@ class SearchMixin:
         return self._check_featurized(self.featurizer_.fit(X, y).transform(X))
 
     def _queries(self, X, gallery):
-        """Bring queries to searchable rows; None stands for the pictures of the gallery."""
+        """Bring queries to searchable rows; None stands for the images of the gallery."""
         if X is None:
             vectors, kept = gallery.index.vectors, gallery.row_of_vector
             if gallery.vectors is not None:
                 vectors, kept = vectors[gallery.vectors], gallery.positions_at(gallery.vectors)
-                kept = None if len(kept) == gallery.n_pictures else kept
-            return Rows(vectors, kept, gallery.n_pictures)
+                kept = None if len(kept) == gallery.n_images else kept
+            return Rows(vectors, kept, gallery.n_images)
         return self._prepare(self._describe(X, gallery))
 
     def _describe(self, X, gallery):
@@ -79,7 +79,7 @@ class SearchMixin:
         ):
             return X
         refuse_sparse(X, "X")
-        refuse_pictures(X)
+        refuse_images(X)
         return validate_data(self, X, reset=reset, dtype=np.float32, order="C", ensure_all_finite=False)
 
     def _check_featurized(self, descriptors):
@@ -100,10 +100,10 @@ class SearchMixin:
         if fewer:
             k = min(k, view.n_samples - (own and subset is None))
         elif k > available:
-            skipped = f" ({gallery.n_pictures - index.n_samples} of them skipped as invalid)"
+            skipped = f" ({gallery.n_images - index.n_samples} of them skipped as invalid)"
             raise ValueError(
                 f"Expected n_neighbors {'<' if own else '<='} n_samples_fit, but n_neighbors = {k}, "
-                f"n_samples_fit = {gallery.n_pictures}{skipped if index.n_samples < gallery.n_pictures else ''}, "
+                f"n_samples_fit = {gallery.n_images}{skipped if index.n_samples < gallery.n_images else ''}, "
                 f"n_samples = {rows.n_rows}"
             )
         reranker = self._reranker(gallery)

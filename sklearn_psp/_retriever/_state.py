@@ -15,11 +15,11 @@ class StateMixin:
 
     @property
     def n_samples_fit_(self):
-        return self._shown.n_pictures
+        return self._shown.n_images
 
     @property
     def _n_features_out(self):
-        return self._shown.n_pictures
+        return self._shown.n_images
 
     @property
     def ids_(self):
@@ -50,7 +50,7 @@ class StateMixin:
     def skipped_(self):
         gallery = self._shown
         vectors = np.arange(gallery.index.n_vectors) if gallery.vectors is None else gallery.vectors
-        return np.setdiff1d(np.arange(gallery.n_pictures), gallery.positions_at(vectors), assume_unique=True)
+        return np.setdiff1d(np.arange(gallery.n_images), gallery.positions_at(vectors), assume_unique=True)
 
     @property
     def algorithm_(self):

@@ -17,12 +17,12 @@ class VotingMixin:
     """The verbs of `NearestImageRetriever` that need labels."""
 
     def predict(self, X=None):
-        """Predict the label of each query by the vote of its nearest pictures.
+        """Predict the label of each query by the vote of its nearest images.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which does not vote for itself.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which does not vote for itself.
 
         Returns
         -------
@@ -45,12 +45,12 @@ class VotingMixin:
         return self.classes_[np.argmax(shares, axis=1)]
 
     def predict_proba(self, X=None):
-        """Share of the votes of the nearest pictures that each class has.
+        """Share of the votes of the nearest images that each class has.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which does not vote for itself.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which does not vote for itself.
 
         Returns
         -------
@@ -73,13 +73,13 @@ class VotingMixin:
     def score(self, X=None, y=None, sample_weight=None):
         """Mean average precision of the full exact ranking.
 
-        Every picture of the gallery is ranked, never only `n_neighbors`, and exactly, whatever the engine. Memory is
+        Every image of the gallery is ranked, never only `n_neighbors`, and exactly, whatever the engine. Memory is
         bounded by `working_memory`.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: leave-one-out, each picture of the gallery against all others.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: leave-one-out, each image of the gallery against all others.
         y : array-like of shape (n_queries,), default=None
             Labels of the queries; only with X.
         sample_weight : array-like of shape (n_queries,), default=None
@@ -88,7 +88,7 @@ class VotingMixin:
         Returns
         -------
         score : float
-            The score in [0, 1]. Queries without a relevant picture in the gallery, and queries skipped by
+            The score in [0, 1]. Queries without a relevant image in the gallery, and queries skipped by
             `on_invalid="skip"`, are left out.
 
         Raises
@@ -117,8 +117,8 @@ class VotingMixin:
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which is left out of its own ranking.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which is left out of its own ranking.
         k : int, default=None
             Where to cut the rankings; None ranks the whole gallery.
 
@@ -143,7 +143,7 @@ class VotingMixin:
 
 
 def _codes_at(gallery, positions):
-    """Class of the pictures at some positions, as a place in `classes`; -1 for a missing label."""
+    """Class of the images at some positions, as a place in `classes`; -1 for a missing label."""
     rows = np.maximum(positions, 0) if gallery.rows is None else gallery.rows[np.maximum(positions, 0)]
     codes = gallery.labels.codes.take(rows.ravel()).reshape(positions.shape)
     return gallery.labels.ranks[codes]

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._retriever._duplicates import duplicate_pairs, group_pairs
-from sklearn_psp._retriever._results import picture_table
+from sklearn_psp._retriever._results import image_table
 
 __all__ = ["WithinMixin"]
 
 # With the default featurizer copies that were re-encoded, resized or mirrored were at most .05 from their originals,
-# and the nearest picture of another motif at .6. Of 1,000 photographs of ten subjects fewer than 5 have another within
+# and the nearest image of another motif at .6. Of 1,000 photographs of ten subjects fewer than 5 have another within
 # .05, but 20 have one within .11. Crops and rotations are further away (.1-.5): no radius tells them from look-alikes.
 DUPLICATE_RADIUS = 0.05
 
@@ -22,12 +22,12 @@ class WithinMixin:
     """The verbs of `NearestImageRetriever` that take a radius."""
 
     def radius_neighbors(self, X=None, radius=None, return_distance=True):
-        """Find all pictures within a radius of each query, exactly, whatever the engine.
+        """Find all images within a radius of each query, exactly, whatever the engine.
 
         Parameters
         ----------
-        X : array-like of shape (n_queries, n_features), or pictures, default=None
-            The queries. None: each picture of the gallery in turn, which is then not among its own results.
+        X : array-like of shape (n_queries, n_features), or images, default=None
+            The queries. None: each image of the gallery in turn, which is then not among its own results.
         radius : float, default=None
             Largest distance, inclusive, in the metric; None takes the parameter of the constructor.
         return_distance : bool, default=True
@@ -60,9 +60,9 @@ class WithinMixin:
     def find_duplicates(self, radius=None, *, chains=False):
         """Find groups of near-duplicates in the gallery.
 
-        Pictures within a radius of each other can form chains: a is near b, b near c, and so on to a picture that has
-        nothing to do with a. `chains=False` avoids this: each group has one picture that all others of it lie within
-        the radius of: the one with most pictures, not yet in a group, within its radius (star clustering, Aslam et al.
+        Images within a radius of each other can form chains: a is near b, b near c, and so on to an image that has
+        nothing to do with a. `chains=False` avoids this: each group has one image that all others of it lie within
+        the radius of: the one with most images, not yet in a group, within its radius (star clustering, Aslam et al.
         2004), and the one to keep. `chains=True` puts together whatever is connected.
 
         With the engine "pynndescent" pairs are looked for along the graph, which may miss a few.
@@ -78,7 +78,7 @@ class WithinMixin:
         Returns
         -------
         groups : DataFrame
-            One row a picture that has a near-duplicate: `group` (from 0, the largest first), `id`, `distance` (to the
+            One row an image that has a near-duplicate: `group` (from 0, the largest first), `id`, `distance` (to the
             first of its group), `label` if there are labels, and the columns of the metadata. The first of each group
             is at a distance of 0.
 
@@ -97,7 +97,7 @@ class WithinMixin:
         radius = _check_radius(radius, DUPLICATE_RADIUS)
         pairs = duplicate_pairs(gallery.index, radius)
         groups, vectors, distances = group_pairs(gallery.index.vectors, *pairs, metric=metric, chains=chains)
-        return picture_table({"group": groups}, distances, gallery.positions_at(vectors), gallery)
+        return image_table({"group": groups}, distances, gallery.positions_at(vectors), gallery)
 
 
 def _check_radius(radius, default):

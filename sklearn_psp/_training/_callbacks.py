@@ -101,7 +101,7 @@ class Patience(Callback):
 
 
 class Progress(Callback):
-    """A bar of pictures, with the last epoch's figures.
+    """A bar of images, with the last epoch's figures.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Progress(Callback):
         self.bar = bar
 
     def on_batch_end(self, net, batch=None, training=False, **kwargs):
-        """Count pictures that were trained on."""
+        """Count images that were trained on."""
         if training:
             self.bar.update(len(batch[1][0]))
 

@@ -11,31 +11,31 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sklearn_psp._images import Pictures, SomePictures, read_batches
-from sklearn_psp._nets._views import pictures_tensor
+from sklearn_psp._images import Images, SomeImages, read_batches
+from sklearn_psp._nets._views import images_tensor
 
-__all__ = ["PartBatches", "PictureBatches", "StreamBatches"]
+__all__ = ["ImageBatches", "PartBatches", "StreamBatches"]
 
 Batch = tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]
 
 
 class _Batches(Dataset):
-    """Pictures with the numbers of their classes and their weights.
+    """Images with the numbers of their classes and their weights.
 
     Attributes
     ----------
-    n_pictures : int or None
+    n_images : int or None
         How many; None where that shows only when they have been read.
     """
 
-    n_pictures: int | None
+    n_images: int | None
 
     def batches(self, seed: int | None = None) -> Iterator[Batch]:
-        """Yield (pictures or local features, (classes, weights)); in the order of X without a seed."""
+        """Yield (images or local features, (classes, weights)); in the order of X without a seed."""
         raise NotImplementedError
 
     def __len__(self):
-        return self.n_pictures
+        return self.n_images
 
 
 class _InMemory(_Batches):
@@ -44,14 +44,14 @@ class _InMemory(_Batches):
     def __init__(self, classes, weights, batch_size):
         self.classes = torch.tensor(np.asarray(classes), dtype=torch.int64)
         self.weights = torch.tensor(np.asarray(weights), dtype=torch.float32)
-        self.n_pictures = len(classes)
-        self.n_batches = math.ceil(self.n_pictures / batch_size)
+        self.n_images = len(classes)
+        self.n_batches = math.ceil(self.n_images / batch_size)
 
     def _rows(self, seed):
         """Return the rows of each batch."""
-        rows = torch.arange(self.n_pictures)
+        rows = torch.arange(self.n_images)
         if seed is not None:
-            rows = torch.from_numpy(np.random.RandomState(seed).permutation(self.n_pictures))
+            rows = torch.from_numpy(np.random.RandomState(seed).permutation(self.n_images))
         return rows.tensor_split(self.n_batches)
 
     def _labels(self, rows):
@@ -68,9 +68,9 @@ class PartBatches(_InMemory):
     classes : ndarray of shape (n,), integer
         Numbers of the classes.
     weights : ndarray of shape (n,)
-        Weights of the pictures.
+        Weights of the images.
     batch_size : int
-        Pictures in a batch, at most.
+        Images in a batch, at most.
     """
 
     def __init__(self, parts: np.ndarray, classes: np.ndarray, weights: np.ndarray, batch_size: int):
@@ -83,24 +83,24 @@ class PartBatches(_InMemory):
             yield self._parts[rows], self._labels(rows)
 
 
-class PictureBatches(_InMemory):
-    """Pictures that are read anew in every epoch, ahead of the network.
+class ImageBatches(_InMemory):
+    """Images that are read anew in every epoch, ahead of the network.
 
     Parameters
     ----------
-    pictures : Pictures
-        The pictures, all of them readable.
+    images : Images
+        The images, all of them readable.
     classes, weights, batch_size
         As for `PartBatches`.
     reading : dict
         `image_size`, `resize` and `n_jobs` of `read_batches`.
     augment : callable or None, default=None
-        Changes a picture, a tensor (3, height, width), in training.
+        Changes an image, a tensor (3, height, width), in training.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         classes: np.ndarray,
         weights: np.ndarray,
         batch_size: int,
@@ -109,15 +109,15 @@ class PictureBatches(_InMemory):
         augment: Callable | None = None,
     ):
         super().__init__(classes, weights, batch_size)
-        self._pictures = pictures
+        self._images = images
         self._reading = reading
         self._augment = augment
 
     def batches(self, seed=None):
         rows = self._rows(seed)
         augment = self._augment if seed is not None else None
-        pictures = SomePictures(self._pictures, torch.cat(rows).numpy())
-        with closing(read_batches(pictures, batch_size=len(rows[0]), **self._reading)) as read:
+        chosen = SomeImages(self._images, torch.cat(rows).numpy())
+        with closing(read_batches(chosen, batch_size=len(rows[0]), **self._reading)) as read:
             left = next(read).images
             for some in rows:
                 while len(left) < len(some):
@@ -127,48 +127,48 @@ class PictureBatches(_InMemory):
 
 
 class StreamBatches(_Batches):
-    """Batches as somebody else makes them: an iterable of (pictures, labels) that can be gone through again and again.
+    """Batches as somebody else makes them: an iterable of (images, labels) that can be gone through again and again.
 
     Parameters
     ----------
     open_stream : callable
-        Returns an iterator of (pictures of a batch, their labels).
+        Returns an iterator of (images of a batch, their labels).
     encode : callable
         Turns labels into (numbers of classes, weights).
     reading : dict
-        As for `PictureBatches`.
+        As for `ImageBatches`.
     augment : callable or None, default=None
-        As for `PictureBatches`.
-    n_pictures : int or None, default=None
+        As for `ImageBatches`.
+    n_images : int or None, default=None
         How many there are.
     """
 
     def __init__(
         self,
-        open_stream: Callable[[], Iterator[tuple[Pictures, np.ndarray]]],
+        open_stream: Callable[[], Iterator[tuple[Images, np.ndarray]]],
         encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
         *,
         reading: dict[str, Any],
         augment: Callable | None = None,
-        n_pictures: int | None = None,
+        n_images: int | None = None,
     ):
         self._open = open_stream
         self._encode = encode
         self._reading = reading
         self._augment = augment
-        self.n_pictures = n_pictures
+        self.n_images = n_images
 
     def batches(self, seed=None):
         augment = self._augment if seed is not None else None
-        for pictures, labels in self._open():
+        for images, labels in self._open():
             classes, weights = map(torch.from_numpy, self._encode(labels))
-            with closing(read_batches(pictures, batch_size=pictures.n_pictures, **self._reading)) as read:
+            with closing(read_batches(images, batch_size=images.n_images, **self._reading)) as read:
                 for batch in read:
                     yield _augmented(batch.images, augment), (classes, weights)
 
 
 def _augmented(images, augment):
-    batch = pictures_tensor(images)
+    batch = images_tensor(images)
     if augment is None:
         return batch
-    return torch.stack([augment(picture) for picture in batch]).contiguous(memory_format=torch.channels_last)
+    return torch.stack([augment(image) for image in batch]).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Losses: by the names people know, one number for each picture."""
+"""Losses: by the names people know, one number for each image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class AdditiveAngularMargin(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each picture.
+        """Return the loss of each image.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class AdditiveAngularMargin(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    r"""Cross-entropy that leaves the easy pictures aside: :math:`-(1 - p_y)^\gamma \log p_y`.
+    r"""Cross-entropy that leaves the easy images aside: :math:`-(1 - p_y)^\gamma \log p_y`.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class FocalLoss(nn.Module):
         self.gamma = gamma
 
     def forward(self, scores: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Return the loss of each picture."""
+        """Return the loss of each image."""
         log_share = -F.cross_entropy(scores, classes, reduction="none")
         # Where nothing is left, a power below 1 would have no gradient.
         left = (-torch.expm1(log_share)).clamp_min(1e-12)
@@ -101,7 +101,7 @@ def is_margin_loss(loss) -> bool:
 
 
 def make_loss(loss, params: dict | None = None) -> nn.Module:
-    """Return a loss that gives a number for each picture.
+    """Return a loss that gives a number for each image.
 
     Parameters
     ----------

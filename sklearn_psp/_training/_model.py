@@ -13,16 +13,16 @@ __all__ = ["PartModel", "Trunk"]
 
 
 class Trunk(nn.Module):
-    """A backbone with its preprocessing: pictures in, feature maps of every view out.
+    """A backbone with its preprocessing: images in, feature maps of every view out.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Maps normalised pictures to feature maps.
+        Maps normalised images to feature maps.
     mean, std : tuple of three floats
         Pixels in [0, 1] become `(pixel - mean) / std`.
     views : Views
-        What is seen of a picture.
+        What is seen of an image.
     follows_batches : bool, default=False
         Whether batch normalisation uses the statistics of the batch in training, as a network that starts from random
         weights needs it. Else the network keeps those it has: batches are small.
@@ -40,17 +40,17 @@ class Trunk(nn.Module):
         """Set the mode; without `follows_batches` that of evaluation."""
         return super().train(mode and self.follows_batches)
 
-    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """Return the feature maps of each view of pictures (n, 3, height, width), uint8 or in [0, 255]."""
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the feature maps of each view of images (n, 3, height, width), uint8 or in [0, 255]."""
         found = []
-        for view, mirrored in self.views.of(pictures):
+        for view, mirrored in self.views.of(images):
             maps = self.module(normalized(view, self.factor, self.offset))
             found.append(maps.flip(-1) if mirrored else maps)
         return found
 
 
 class PartModel(nn.Module):
-    r"""From pictures, or from their local features, to a score for each class.
+    r"""From images, or from their local features, to a score for each class.
 
     .. math::
         F = \sum_i w_i m_i P_i f_i \quad\text{or}\quad F = [w_i m_i P_i f_i]_i, \qquad
@@ -119,9 +119,9 @@ class PartModel(nn.Module):
             return None
         return torch.softmax(self.log_weights, dim=0) * len(self.log_weights)
 
-    def local_features(self, pictures: torch.Tensor) -> torch.Tensor:
+    def local_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return the f_i, averaged over the views, shape (n, n_parts, n_channels)."""
-        return self.pooling.average([self.pooling.local_features(maps) for maps in self.trunk(pictures)])
+        return self.pooling.average([self.pooling.local_features(maps) for maps in self.trunk(images)])
 
     def embed(self, parts: torch.Tensor) -> torch.Tensor:
         """Return the global features, centred, of unit length, of local features (n, n_parts, n_channels)."""
@@ -134,7 +134,7 @@ class PartModel(nn.Module):
         return F.normalize(F.normalize(joined, dim=-1) - self.center, dim=-1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return scores (n, n_classes) of pictures, or of local features (n, n_parts, n_channels) without a trunk."""
+        """Return scores (n, n_classes) of images, or of local features (n, n_parts, n_channels) without a trunk."""
         parts = x if self.trunk is None else self.local_features(x)
         # Autocast ends here: the head is small, and a difference of unit vectors needs its digits.
         with torch.autocast(x.device.type, enabled=False):
@@ -163,5 +163,5 @@ class PartModel(nn.Module):
         if not (self.training and self.part_dropout):
             return weights
         kept = torch.rand(n, len(weights), device=weights.device) >= self.part_dropout
-        kept |= ~kept.any(dim=1, keepdim=True)  # a picture of which nothing is left is taken whole
+        kept |= ~kept.any(dim=1, keepdim=True)  # an image of which nothing is left is taken whole
         return weights * kept

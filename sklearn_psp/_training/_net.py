@@ -1,4 +1,4 @@
-"""The training loop: skorch's, with pictures read by us, weighted losses, mixed precision and a seed for each epoch."""
+"""The training loop: skorch's, with images read by us, weighted losses, mixed precision and a seed for each epoch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PartNet(NeuralNet):
     module : PartModel
         The model, taken as it is.
     criterion : torch.nn.Module
-        The loss, a number for each picture.
+        The loss, a number for each image.
     precision : {"float32", "bfloat16", "float16"}, default="float32"
         What the trunk computes in.
     clip_norm : float or None, default=None
@@ -33,7 +33,7 @@ class PartNet(NeuralNet):
     seed : int, default=0
         Decides order, dropout and augmentation, epoch by epoch.
     pass_size : int or None, default=None
-        Most pictures that go through the network at a time; the gradients of a batch are added up. None: the batch.
+        Most images that go through the network at a time; the gradients of a batch are added up. None: the batch.
     total_epochs : int or None, default=None
         Epochs after which the learning rate has come down to 0, along a cosine; None leaves it.
     **options
@@ -127,7 +127,7 @@ class PartNet(NeuralNet):
         losses = self.criterion_(y_pred, classes)
         if losses.shape != classes.shape:
             raise ValueError(
-                f"loss={type(self.criterion_).__name__} gave shape {tuple(losses.shape)} for {len(classes)} pictures; "
+                f"loss={type(self.criterion_).__name__} gave shape {tuple(losses.shape)} for {len(classes)} images; "
                 "it must give a number for each, for weights to apply: use one that knows reduction='none'"
             )
         loss = (losses * weights).mean()
@@ -163,22 +163,22 @@ class PartNet(NeuralNet):
         return step
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Count the epoch's pictures from 0."""
+        """Count the epoch's images from 0."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
         self._n_seen = 0
-        self._n_pictures = dataset_train.n_pictures
+        self._n_images = dataset_train.n_images
 
     def _diverged(self, what):
         rate = self.base_rates[0]
         return TrainingDivergedError(
             f"{what} in epoch {self.epoch + 1}: learning_rate={rate:g} is too high, or the loss is not defined for "
-            f"some picture; try learning_rate={rate / 10:g}, or clip_norm=1.0"
+            f"some image; try learning_rate={rate / 10:g}, or clip_norm=1.0"
         )
 
     def _set_rate(self, n):
         """Bring the learning rate down along half a cosine."""
         if self.total_epochs is not None:
-            done = self.epoch - self.first_epoch + (self._n_seen / self._n_pictures if self._n_pictures else 0)
+            done = self.epoch - self.first_epoch + (self._n_seen / self._n_images if self._n_images else 0)
             factor = 0.5 * (1 + np.cos(np.pi * min(1.0, done / self.total_epochs)))
             for group, rate in zip(self.optimizer_.param_groups, self.base_rates, strict=True):
                 group["lr"] = float(rate * factor)

@@ -22,7 +22,7 @@ def trainable_layers(module: nn.Module, image_size: tuple[int, int], train: str)
     module : torch.nn.Module
         The network, in eval mode, on the CPU.
     image_size : tuple of two ints
-        (height, width) of its pictures.
+        (height, width) of its images.
     train : {"last_stage", "all"}
         "last_stage" are the layers from the first convolution on whose maps are as coarse as the last ones; where those
         are more than half of all layers, as in vision transformers, the last quarter.
@@ -81,7 +81,7 @@ def trainable_copy(module: nn.Module, image_size: tuple[int, int], train: str) -
 
 @torch.no_grad()
 def _runs(module, layers, image_size):
-    """Run a picture; return (name of layer, cells of its output if that is a map) in order."""
+    """Run an image; return (name of layer, cells of its output if that is a map) in order."""
     runs = []
 
     def note(name):

@@ -31,7 +31,7 @@ OPTIMIZERS = {
     "sgd": torch.optim.SGD,
 }
 
-# The maps of more pictures do not fit the processor's cache: benchmarks/learning.py prints what that costs.
+# The maps of more images do not fit the processor's cache: benchmarks/learning.py prints what that costs.
 _CPU_PASS_SIZE = 8
 
 
@@ -155,11 +155,11 @@ class Training:
         """
         net = self.net
         left = max(0, epochs - net.epoch)
-        total = None if data.n_pictures is None else left * data.n_pictures
+        total = None if data.n_images is None else left * data.n_images
         net.stopped = False  # what ended an earlier run does not end this one
         train = partial(self._train_epoch, data, validation)
         net.notify("on_train_begin", X=data, y=None)
-        with progress(total, description, "picture", verbose) as bar:
+        with progress(total, description, "image", verbose) as bar:
             others = [item for item in net.callbacks_ if not isinstance(item[1], Progress)]
             net.callbacks_ = [*others, ("bar", Progress(bar))]
             while net.epoch < epochs and not net.stopped:
@@ -227,7 +227,7 @@ class Training:
 
 
 def _pass_size(model, device):
-    """Return how many pictures go through the network at a time; batch statistics are of a whole batch."""
+    """Return how many images go through the network at a time; batch statistics are of a whole batch."""
     if device.type != "cpu" or model.trunk is None or model.trunk.follows_batches:
         return None
     return _CPU_PASS_SIZE

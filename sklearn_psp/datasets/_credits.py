@@ -19,7 +19,7 @@ class Photograph(NamedTuple):
     package : {"sklearn", "skimage"}
         The package.
     file : str
-        Name of the file in the package's folder of pictures.
+        Name of the file in the package's folder of images.
     name : str
         Name of its class.
     title : str
@@ -36,7 +36,7 @@ class Photograph(NamedTuple):
 
 
 _CC_BY = "CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/)"
-_UNSTATED = "author and licence of the picture not stated; distributed with scikit-image (BSD-3-Clause)"
+_UNSTATED = "author and licence of the image not stated; distributed with scikit-image (BSD-3-Clause)"
 
 # Diagrams, silhouettes, logos and colour charts are left out, and so is what shows the scene of another photograph:
 # the right half of the stereo pair, and a crop of a retina.

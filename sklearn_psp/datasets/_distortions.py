@@ -1,4 +1,4 @@
-"""make_distorted_copies: crops, flips, rotations and re-compressed copies of pictures, to search with."""
+"""make_distorted_copies: crops, flips, rotations and re-compressed copies of images, to search with."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["DISTORTIONS", "make_distorted_copies"]
 
 
 def make_distorted_copies(filenames, target, *, random_state=0):
-    """Make seven distorted copies of every picture.
+    """Make seven distorted copies of every image.
 
-    The copies are queries whose right answer is known: the picture they were made from. The kinds are
+    The copies are queries whose right answer is known: the image they were made from. The kinds are
 
     - `"crop"` : a quarter of the area, anywhere;
     - `"close-up"` : a sixteenth of the area, anywhere;
@@ -27,33 +27,33 @@ def make_distorted_copies(filenames, target, *, random_state=0):
 
     Parameters
     ----------
-    filenames : list of n_pictures paths
-        The pictures; bytes, PIL images and arrays work as well.
-    target : array-like of shape (n_pictures,)
-        The class of each picture.
+    filenames : list of n_images paths
+        The images; bytes, PIL images and arrays work as well.
+    target : array-like of shape (n_images,)
+        The class of each image.
     random_state : int, RandomState instance or None, default=0
         Seed of places and angles.
 
     Returns
     -------
     copies : Bunch
-        The copies of each picture stand together, in the order of the kinds above. With the attributes
+        The copies of each image stand together, in the order of the kinds above. With the attributes
 
         - `images` : list of bytes, JPEG files, of quality 90 but for the re-compressed;
-        - `target` : ndarray of shape (7 * n_pictures,), the class of the picture they were made from;
-        - `kind` : ndarray of shape (7 * n_pictures,), str, what was done;
+        - `target` : ndarray of shape (7 * n_images,), the class of the image they were made from;
+        - `kind` : ndarray of shape (7 * n_images,), str, what was done;
         - `source` : list of the entry of `filenames` they were made from.
 
     Raises
     ------
     ImageReadError
-        If a picture cannot be read.
+        If an image cannot be read.
     ValueError
-        If there are not as many classes as pictures.
+        If there are not as many classes as images.
 
     See Also
     --------
-    load_photographs : Pictures to make copies of.
+    load_photographs : Images to make copies of.
 
     Examples
     --------
@@ -65,8 +65,8 @@ def make_distorted_copies(filenames, target, *, random_state=0):
     >>> copies.kind[:2].tolist(), copies.target[:2].tolist()
     (['crop', 'close-up'], [0, 0])
     """
-    # Reading pictures loads torch, which finding them (load_photographs) must not.
-    from sklearn_psp._images import read_picture
+    # Reading images loads torch, which finding them (load_photographs) must not.
+    from sklearn_psp._images import read_image
 
     filenames = list(filenames)
     target = np.asarray(target)
@@ -74,8 +74,8 @@ def make_distorted_copies(filenames, target, *, random_state=0):
     random_state = check_random_state(random_state)
     images = []
     for source in filenames:
-        picture = Image.fromarray(read_picture(source))
-        images.extend(distort(picture, random_state) for distort in DISTORTIONS.values())
+        image = Image.fromarray(read_image(source))
+        images.extend(distort(image, random_state) for distort in DISTORTIONS.values())
     return Bunch(
         images=images,
         target=np.repeat(target, len(DISTORTIONS)),
@@ -84,18 +84,18 @@ def make_distorted_copies(filenames, target, *, random_state=0):
     )
 
 
-def _window(picture, share, random_state):
-    """Cut out a window with this share of the area and the picture's proportions."""
-    width, height = (max(1, round(side * math.sqrt(share))) for side in picture.size)
-    left = random_state.randint(picture.width - width + 1)
-    top = random_state.randint(picture.height - height + 1)
-    return picture.crop((left, top, left + width, top + height))
+def _window(image, share, random_state):
+    """Cut out a window with this share of the area and the image's proportions."""
+    width, height = (max(1, round(side * math.sqrt(share))) for side in image.size)
+    left = random_state.randint(image.width - width + 1)
+    top = random_state.randint(image.height - height + 1)
+    return image.crop((left, top, left + width, top + height))
 
 
-def _rotated(picture, random_state):
+def _rotated(image, random_state):
     degrees = random_state.uniform(10, 35) * random_state.choice([-1, 1])
-    turned = picture.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
-    width, height = _inner_size(*picture.size, math.radians(abs(degrees)))
+    turned = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+    width, height = _inner_size(*image.size, math.radians(abs(degrees)))
     left, top = (turned.width - width) // 2, (turned.height - height) // 2
     return turned.crop((left, top, left + width, top + height))
 
@@ -111,22 +111,22 @@ def _inner_size(width, height, angle):
     return max(1, math.floor(width * share) - 2), max(1, math.floor(height * share) - 2)
 
 
-def _jpeg(picture, quality=90):
+def _jpeg(image, quality=90):
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def _quarter_turn(picture, random_state):
-    return picture.transpose(random_state.choice([Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270]))
+def _quarter_turn(image, random_state):
+    return image.transpose(random_state.choice([Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270]))
 
 
 DISTORTIONS = {
-    "crop": lambda picture, random_state: _jpeg(_window(picture, 1 / 4, random_state)),
-    "close-up": lambda picture, random_state: _jpeg(_window(picture, 1 / 16, random_state)),
-    "mirrored": lambda picture, random_state: _jpeg(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
-    "upside down": lambda picture, random_state: _jpeg(picture.transpose(Image.Transpose.ROTATE_180)),
-    "quarter turn": lambda picture, random_state: _jpeg(_quarter_turn(picture, random_state)),
-    "rotated": lambda picture, random_state: _jpeg(_rotated(picture, random_state)),
-    "re-compressed": lambda picture, random_state: _jpeg(picture.reduce(4), quality=10),
+    "crop": lambda image, random_state: _jpeg(_window(image, 1 / 4, random_state)),
+    "close-up": lambda image, random_state: _jpeg(_window(image, 1 / 16, random_state)),
+    "mirrored": lambda image, random_state: _jpeg(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),
+    "upside down": lambda image, random_state: _jpeg(image.transpose(Image.Transpose.ROTATE_180)),
+    "quarter turn": lambda image, random_state: _jpeg(_quarter_turn(image, random_state)),
+    "rotated": lambda image, random_state: _jpeg(_rotated(image, random_state)),
+    "re-compressed": lambda image, random_state: _jpeg(image.reduce(4), quality=10),
 }

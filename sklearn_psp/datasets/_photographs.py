@@ -1,4 +1,4 @@
-"""load_photographs: real pictures that installed packages bring."""
+"""load_photographs: real images that installed packages bring."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def load_photographs():
     photographs : Bunch
         With the attributes
 
-        - `filenames` : list of str, paths of the pictures;
+        - `filenames` : list of str, paths of the images;
         - `target` : ndarray of shape (n_photographs,), intp, the class of each, which is its position;
         - `target_names` : list of str, the name of each class;
-        - `titles` : list of str, what each picture shows;
-        - `credits` : list of str, author, licence and source of each picture, as far as its package states them;
+        - `titles` : list of str, what each image shows;
+        - `credits` : list of str, author, licence and source of each image, as far as its package states them;
         - `frame` : DataFrame with the columns `filename`, `target`, `name`, `title` and `credit`;
         - `DESCR` : str, a description with all credits.
 
@@ -51,7 +51,7 @@ def load_photographs():
     MissingDependencyError
         If scikit-image is not installed.
     MissingImageError
-        If an installed package lacks one of the pictures.
+        If an installed package lacks one of the images.
 
     See Also
     --------
@@ -77,7 +77,7 @@ def load_photographs():
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise MissingImageError(
-            f"load_photographs needs pictures that scikit-learn {sklearn.__version__} and scikit-image "
+            f"load_photographs needs images that scikit-learn {sklearn.__version__} and scikit-image "
             f"{skimage.__version__} should have installed, but there is no {', no '.join(missing)}; reinstall them: "
             "pip install --force-reinstall --no-deps scikit-learn scikit-image"
         )

@@ -1,4 +1,4 @@
-"""Results drawn as pictures. matplotlib is imported when something is drawn, not before."""
+"""Results drawn as images. matplotlib is imported when something is drawn, not before."""
 
 from sklearn_psp.displays._data import ShownQuery, ShownResult
 from sklearn_psp.displays._identification import IdentificationDisplay

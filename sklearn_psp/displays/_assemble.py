@@ -108,7 +108,7 @@ def worst(query_of, right, n_available, n_queries):
     return np.lexsort((relevance.sum(axis=1), precision))[:n_queries]
 
 
-def shown_queries(results, query_of, right, chosen, labels, caption, query_picture, gallery_picture):
+def shown_queries(results, query_of, right, chosen, labels, caption, query_image, gallery_image):
     """Put together what is shown.
 
     Parameters
@@ -123,10 +123,10 @@ def shown_queries(results, query_of, right, chosen, labels, caption, query_pictu
         Places of the queries to show.
     labels : ndarray or None
         True labels of the queries.
-    caption, query_picture : callable
-        From the place of a query to what it is called, and to a small picture.
-    gallery_picture : callable
-        From the id of a result to a small picture.
+    caption, query_image : callable
+        From the place of a query to what it is called, and to a small image.
+    gallery_image : callable
+        From the id of a result to a small image.
 
     Returns
     -------
@@ -138,12 +138,12 @@ def shown_queries(results, query_of, right, chosen, labels, caption, query_pictu
     shown = []
     for query in chosen:
         rows = np.flatnonzero(query_of == query)
-        pictures = [
-            ShownResult(gallery_picture(ids[row]), ids[row], distances[row], _label(found[row]), right[row])
+        images = [
+            ShownResult(gallery_image(ids[row]), ids[row], distances[row], _label(found[row]), right[row])
             for row in rows
         ]
         label = None if labels is None else _label(labels[query])
-        shown.append(ShownQuery(query_picture(query), caption(query), pictures, label))
+        shown.append(ShownQuery(query_image(query), caption(query), images, label))
     return tuple(shown)
 
 

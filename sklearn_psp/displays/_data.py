@@ -9,15 +9,15 @@ from typing import Any
 __all__ = ["ShownQuery", "ShownResult"]
 
 
-# Compared by identity: pictures may be arrays.
+# Compared by identity: images may be arrays.
 @dataclass(frozen=True, eq=False)
 class ShownResult:
-    """One of the pictures found for a query.
+    """One of the images found for a query.
 
     Parameters
     ----------
-    picture : str, path-like, bytes, PIL.Image.Image, ndarray or None
-        The picture. None if there is none to be shown.
+    image : str, path-like, bytes, PIL.Image.Image, ndarray or None
+        The image. None if there is none to be shown.
     id : object
         Its id, or a name that says more.
     distance : float
@@ -38,7 +38,7 @@ class ShownResult:
     True
     """
 
-    picture: Any = field(repr=False)
+    image: Any = field(repr=False)
     id: Any
     distance: float
     label: Any = None
@@ -47,12 +47,12 @@ class ShownResult:
 
 @dataclass(frozen=True, eq=False)
 class ShownQuery:
-    """One query with the pictures found for it.
+    """One query with the images found for it.
 
     Parameters
     ----------
-    picture : str, path-like, bytes, PIL.Image.Image, ndarray or None
-        The picture. None if there is none to be shown.
+    image : str, path-like, bytes, PIL.Image.Image, ndarray or None
+        The image. None if there is none to be shown.
     caption : str
         What it is called.
     results : sequence of ShownResult
@@ -71,7 +71,7 @@ class ShownQuery:
     ShownQuery(caption='a cat', results=[ShownResult(id=3, distance=0.5, label=None, right=None)], label=None)
     """
 
-    picture: Any = field(repr=False)
+    image: Any = field(repr=False)
     caption: str
     results: Sequence[ShownResult]
     label: Any = None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_psp.displays._pictures import thumbnail
+from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.utils._optional import import_optional_dependency
 
 __all__ = ["draw_queries", "shorten"]
 
 _RIGHT, _WRONG = "#13713f", "#b3261e"
 _QUIET = "#c9c9c4"  # frame of a result that is neither right nor wrong
-_GROUND = "#f0f0ed"  # beside pictures that are no squares
+_GROUND = "#f0f0ed"  # beside images that are no squares
 _ON_GROUND = "#63676c"
 _FONT_SIZE = 8  # points
 # A character of the usual sans-serif is about half as wide as its font is high.
 _CHARACTER = 0.56 * _FONT_SIZE / 72  # inches
-# Inches: between pictures, below them, around all, and what sets the query apart.
+# Inches: between images, below them, around all, and what sets the query apart.
 _GAP, _CAPTION, _MARGIN, _APART = 0.1, 0.44, 0.12, 0.22
 # Marks are drawn, not written: few fonts have them.
 _TICK = [(-1.0, 0.05), (-0.3, -0.65), (1.0, 0.75)]
@@ -32,14 +32,14 @@ def draw_queries(queries, figure, cell_size):
     figure : Figure, SubFigure or None
         What to draw into; None makes a new figure.
     cell_size : float, inches
-        Side of a picture's box in a new figure.
+        Side of an image's box in a new figure.
 
     Returns
     -------
     figure : Figure or SubFigure
         What was drawn into.
     axes : ndarray of shape (n_queries, 1 + n_results), object
-        The axes; those without a picture are invisible.
+        The axes; those without an image are invisible.
     """
     n_rows, n_columns = len(queries), 1 + max((len(query.results) for query in queries), default=0)
     gaps = [_APART, *[_GAP] * (n_columns - 2)][: n_columns - 1]
@@ -95,14 +95,14 @@ def _draw_query(ax, query, n_characters):
     lines = [query.caption]
     if query.label is not None and str(query.label) != query.caption:
         lines.append(query.label)
-    _draw_box(ax, query.picture, query.caption, lines, n_characters, weight="bold")
+    _draw_box(ax, query.image, query.caption, lines, n_characters, weight="bold")
     for side in ax.spines.values():
         side.set_linewidth(2.5)
 
 
 def _draw_result(ax, result, n_characters):
     lines = [f"{result.distance:.3f}", result.id if result.label is None else result.label]
-    _draw_box(ax, result.picture, result.id, lines, n_characters)
+    _draw_box(ax, result.image, result.id, lines, n_characters)
     color = {None: _QUIET, True: _RIGHT, False: _WRONG}[result.right]
     for side in ax.spines.values():
         side.set(color=color, linewidth={None: 0.8, True: 2.5, False: 1.5}[result.right])
@@ -115,19 +115,19 @@ def _draw_result(ax, result, n_characters):
     ax.plot(0.89, 0.89, label="right" if result.right else "wrong", **mark, **white, **place)
 
 
-def _draw_box(ax, picture, name, lines, n_characters, **font):
-    """Draw a picture into the middle of a square, whatever its shape, and its caption below."""
+def _draw_box(ax, image, name, lines, n_characters, **font):
+    """Draw an image into the middle of a square, whatever its shape, and its caption below."""
     ax.set(xticks=[], yticks=[], facecolor=_GROUND)
-    picture = thumbnail(picture)
-    if picture is None:
+    image = thumbnail(image)
+    if image is None:
         ax.set_box_aspect(1)
         style = {"ha": "center", "va": "center", "fontsize": _FONT_SIZE, "color": _ON_GROUND, "parse_math": False}
         ax.text(0.5, 0.5, shorten(name, max(n_characters - 2, 4)), transform=ax.transAxes, **style)
     else:
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         side = max(height, width)
         left, top = (side - width) / 2, (side - height) / 2
-        ax.imshow(picture, extent=(left, left + width, top + height, top), origin="upper", interpolation="antialiased")
+        ax.imshow(image, extent=(left, left + width, top + height, top), origin="upper", interpolation="antialiased")
         ax.set(xlim=(0, side), ylim=(side, 0), aspect="equal")
     # As it is: a dollar sign in a name begins no formula.
     caption = "\n".join(shorten(line, n_characters) for line in lines)

@@ -1,4 +1,4 @@
-"""Drawing pairs of faces with what was decided, and pictures with the people in them, with matplotlib."""
+"""Drawing pairs of faces with what was decided, and images with the people in them, with matplotlib."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_COLUMNS = 3
 
 
 def draw_matches(matches, threshold, figure, cell_size):
-    """Draw one row for each pair: the two pictures, and what was decided.
+    """Draw one row for each pair: the two images, and what was decided.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ def draw_matches(matches, threshold, figure, cell_size):
     figure : Figure, SubFigure or None
         What to draw into; None makes a new figure.
     cell_size : float, inches
-        Side of a picture's box in a new figure.
+        Side of an image's box in a new figure.
 
     Returns
     -------
     figure : Figure or SubFigure
         What was drawn into.
     axes : ndarray of shape (n_pairs, 3), object
-        The axes of both pictures and of the text.
+        The axes of both images and of the text.
     """
     n_rows = len(matches)
     widths = [cell_size, _GAP, cell_size, _GAP, _TEXT_WIDTH]
@@ -43,7 +43,7 @@ def draw_matches(matches, threshold, figure, cell_size):
     for row, match in enumerate(matches):
         for side in range(2):
             ax = axes[row, side] = figure.add_subplot(grid[2 * row, 2 * side])
-            _draw_box(ax, match.pictures[side], match.names[side], [match.names[side]], n_characters)
+            _draw_box(ax, match.images[side], match.names[side], [match.names[side]], n_characters)
             if match.right is not None:
                 for spine in ax.spines.values():
                     spine.set(color=_RIGHT if match.right else _WRONG, linewidth=2.5 if match.right else 1.5)
@@ -67,45 +67,45 @@ def _write(ax, match, threshold):
         ax.text(0.05, 0.16, "right" if match.right else "wrong", fontsize=8, color=color, **style)
 
 
-def draw_faces(pictures, faces, figure, cell_size):
-    """Draw pictures with a box and a name for each face.
+def draw_faces(images, faces, figure, cell_size):
+    """Draw images with a box and a name for each face.
 
     Parameters
     ----------
-    pictures : sequence of (str, ndarray or None)
-        Names and pictures at full size.
+    images : sequence of (str, ndarray or None)
+        Names and images at full size.
     faces : sequence of DataFrame
         The faces of each, as of `FaceIdentifier.identify`, with a column `known`.
     figure : Figure, SubFigure or None
         What to draw into; None makes a new figure.
     cell_size : float, inches
-        Width of a picture in a new figure.
+        Width of an image in a new figure.
 
     Returns
     -------
     figure : Figure or SubFigure
         What was drawn into.
-    axes : ndarray of shape (n_pictures,), object
+    axes : ndarray of shape (n_images,), object
         The axes.
     """
-    n_columns = min(len(pictures), _MOST_COLUMNS)
-    n_rows = -(-len(pictures) // max(n_columns, 1))
+    n_columns = min(len(images), _MOST_COLUMNS)
+    n_rows = -(-len(images) // max(n_columns, 1))
     widths = [width for _ in range(n_columns) for width in (cell_size, _GAP)][:-1]
     figure, grid = _grid(figure, [cell_size, _CAPTION] * n_rows, widths, "IdentificationDisplay")
-    axes = np.empty(len(pictures), dtype=object)
+    axes = np.empty(len(images), dtype=object)
     n_characters = max(int(cell_size / 0.062), 4)
-    for i, ((name, picture), found) in enumerate(zip(pictures, faces, strict=True)):
+    for i, ((name, image), found) in enumerate(zip(images, faces, strict=True)):
         row, column = divmod(i, n_columns)
         ax = axes[i] = figure.add_subplot(grid[2 * row, 2 * column])
         ax.set(xticks=[], yticks=[])
         ax.set_xlabel(shorten(name, n_characters), fontsize=8, labelpad=3, parse_math=False)
-        if picture is None:
+        if image is None:
             ax.set_box_aspect(1)
             continue
-        ax.imshow(picture, interpolation="antialiased")
+        ax.imshow(image, interpolation="antialiased")
         boxed = found[found["name"].notna()]
         for face in boxed.itertuples():
-            _draw_face(ax, face, picture.shape[:2])
+            _draw_face(ax, face, image.shape[:2])
         if boxed.empty:
             ax.text(0.5, 0.04, "no face", transform=ax.transAxes, ha="center", fontsize=8, bbox=_label_box(_UNKNOWN))
     return figure, axes
@@ -116,7 +116,7 @@ def _draw_face(ax, face, shape):
 
     color = _NAMED if face.known else _UNKNOWN
     left, top = face.left, face.top
-    if np.isnan(left):  # no aligner found it: the whole picture is the face
+    if np.isnan(left):  # no aligner found it: the whole image is the face
         left, top, right, bottom = -0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5
     else:
         right, bottom = face.right, face.bottom

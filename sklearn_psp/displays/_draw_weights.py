@@ -1,4 +1,4 @@
-"""Drawing the weights of parts on a picture with matplotlib."""
+"""Drawing the weights of parts on an image with matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TITLE_SIZE, _NUMBER_SIZE, _LEAST_NUMBER_SIZE, _DIGIT = 9, 9, 6, 0.64
 # Inches: between panels, above them, around all, the colour bar and its numbers; and what a title needs.
 _GAP, _TITLE, _MARGIN, _BAR, _BAR_TEXT, _LEAST_COLUMN = 0.14, 0.3, 0.12, 0.13, 0.62, 1.0
 _MOST_COLUMNS = 4
-# Share of the cell's colour; the rest is the picture, in grey, for its own colours would be taken for weights.
+# Share of the cell's colour; the rest is the image, in grey, for its own colours would be taken for weights.
 _OPACITY = 0.62
 _DARKEST = 0.3  # grey of black below cells, which else would look unlike their colours in the bar
 # Weights that differ from 1 by less are all pale, rather than noise in full colours.
@@ -54,7 +54,7 @@ def draw_weights(
     Parameters
     ----------
     parts : DataFrame of shape (n_parts, n_columns)
-        With `level`, `n_rows`, `n_columns`, and the boxes `top`, `bottom`, `left`, `right` as shares of the picture.
+        With `level`, `n_rows`, `n_columns`, and the boxes `top`, `bottom`, `left`, `right` as shares of the image.
     part_weights : ndarray of shape (n_parts,)
         The weights.
     image : ndarray of shape (height, width, 3), uint8, RGB, or None
@@ -66,7 +66,7 @@ def draw_weights(
     axes : ndarray of shape (n_levels,), object, or None
         The axes to draw into.
     cell_size : float, inches
-        Side of a panel in a new figure; of a square of the same area, if the picture is none.
+        Side of a panel in a new figure; of a square of the same area, if the image is none.
     cmap : str or Colormap
         The colours.
     include_values : bool
@@ -159,12 +159,12 @@ def _place(n_levels, image_size, figure, cell_size, colorbar):
 
 
 def _grey(image):
-    """Luminance of a picture, between `_DARKEST` and 1."""
+    """Luminance of an image, between `_DARKEST` and 1."""
     return _DARKEST + (1 - _DARKEST) * (image @ np.array([0.299, 0.587, 0.114])) / 255
 
 
 def _draw_lines(ax, boxes, collections):
-    """Draw the grid, each line once: dark with a light edge, to be seen on any picture."""
+    """Draw the grid, each line once: dark with a light edge, to be seen on any image."""
     lines = set()
     for left, right, top, bottom in boxes.tolist():
         lines |= {((left, top), (right, top)), ((left, bottom), (right, bottom))}
@@ -204,12 +204,12 @@ def _write(ax, boxes, part_weights, below, norm, values_format):
         label = ax.text((left + right) / 2, (top + bottom) / 2, text, ha="center", va="center", parse_math=False)
         label.set(color=color, fontsize=size, fontweight="bold" if size > 7 else "normal")
         if below is not None:
-            # Below the number the picture may be as dark, or as light, as the number is.
+            # Below the number the image may be as dark, or as light, as the number is.
             label.set_path_effects([effects.withStroke(linewidth=1.6, foreground=edge, alpha=0.6)])
 
 
 def _mean_below(below, box):
-    """Mean grey of the picture in the middle of a box, where the number stands."""
+    """Mean grey of the image in the middle of a box, where the number stands."""
     left, right, top, bottom = box
     height, width = below.shape
     rows = slice(int((0.7 * top + 0.3 * bottom) * height), math.ceil((0.3 * top + 0.7 * bottom) * height))

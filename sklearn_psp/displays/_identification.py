@@ -1,4 +1,4 @@
-"""IdentificationDisplay: pictures with a box and a name for each face."""
+"""IdentificationDisplay: images with a box and a name for each face."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from sklearn_psp._images import as_pictures, read_picture
+from sklearn_psp._images import as_images, read_image
 from sklearn_psp._retriever._inputs import own_index
 from sklearn_psp.displays._assemble import choose
 from sklearn_psp.displays._draw_faces import draw_faces
@@ -19,17 +19,17 @@ __all__ = ["IdentificationDisplay"]
 
 
 class IdentificationDisplay:
-    """Pictures with the faces that were found and who they are.
+    """Images with the faces that were found and who they are.
 
     It is recommended to make one with `from_estimator`, which also draws it. People who are enrolled have a solid green
     box, others a broken brown one.
 
     Parameters
     ----------
-    pictures : sequence of (name, picture)
-        What is shown: what each is called, and the picture, a path, bytes, a PIL image or an array.
+    images : sequence of (name, image)
+        What is shown: what each is called, and the image, a path, bytes, a PIL image or an array.
     faces : DataFrame
-        As `FaceIdentifier.identify` returns it for these pictures, with positions from 0 as `picture`.
+        As `FaceIdentifier.identify` returns it for these images, with positions from 0 as `image`.
     unknown_label : object, default="unknown"
         What faces are called that are nobody's.
 
@@ -37,7 +37,7 @@ class IdentificationDisplay:
     ----------
     faces : DataFrame
         What was identified.
-    ax_ : ndarray of shape (n_pictures,), object
+    ax_ : ndarray of shape (n_images,), object
         The axes. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
         What holds the axes. Only once drawn.
@@ -53,27 +53,27 @@ class IdentificationDisplay:
     >>> from sklearn_psp.displays import IdentificationDisplay
     >>> from sklearn_psp.faces import FaceIdentifier, make_face_featurizer
     >>> from skimage.data import astronaut
-    >>> picture = astronaut()
+    >>> image = astronaut()
     >>> identifier = FaceIdentifier(make_face_featurizer(), threshold=0.95, unknown_label=None)
-    >>> identifier = identifier.fit([picture], ["Eileen Collins"])
-    >>> display = IdentificationDisplay.from_estimator(identifier, [picture[:256]])
+    >>> identifier = identifier.fit([image], ["Eileen Collins"])
+    >>> display = IdentificationDisplay.from_estimator(identifier, [image[:256]])
     >>> display.faces["name"].tolist()
     ['Eileen Collins']
     """
 
-    def __init__(self, pictures, faces, *, unknown_label="unknown"):
-        self.pictures, self.faces, self.unknown_label = list(pictures), faces, unknown_label
+    def __init__(self, images, faces, *, unknown_label="unknown"):
+        self.images, self.faces, self.unknown_label = list(images), faces, unknown_label
 
     @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
     def plot(self, *, figure=None, cell_size=3.0):
-        """Draw the pictures.
+        """Draw the images.
 
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
             What to draw into. None makes a new figure with `matplotlib.pyplot`.
         cell_size : float, default=3.0, inches
-            Side of a picture's box in a new figure.
+            Side of an image's box in a new figure.
 
         Returns
         -------
@@ -87,31 +87,31 @@ class IdentificationDisplay:
         """
         known = self.faces["name"].notna() & (self.faces["name"] != self.unknown_label)
         faces = self.faces.assign(known=known)
-        shown = [(str(name), _read(picture)) for name, picture in self.pictures]
-        of_each = [faces[faces["picture"] == i] for i in range(len(shown))]
+        shown = [(str(name), _read(image)) for name, image in self.images]
+        of_each = [faces[faces["image"] == i] for i in range(len(shown))]
         self.figure_, self.ax_ = draw_faces(shown, of_each, figure, cell_size)
         return self
 
     @classmethod
     @validate_params(
         {
-            "n_pictures": [Interval(Integral, 1, None, closed="left")],
+            "n_images": [Interval(Integral, 1, None, closed="left")],
             "select": [StrOptions({"first", "random"})],
             "random_state": ["random_state"],
         },
         prefer_skip_nested_validation=True,
     )
-    def from_estimator(cls, estimator, X, *, n_pictures=6, select="first", random_state=None, figure=None):
-        """Identify the people in pictures and draw them.
+    def from_estimator(cls, estimator, X, *, n_images=6, select="first", random_state=None, figure=None):
+        """Identify the people in images and draw them.
 
         Parameters
         ----------
         estimator : FaceIdentifier
             Fitted, with a featurizer; or a fitted search over one, such as `GridSearchCV`.
-        X : collection of pictures
-            Pictures.
-        n_pictures : int, default=6
-            How many pictures to show.
+        X : collection of images
+            Images.
+        n_images : int, default=6
+            How many images to show.
         select : {"first", "random"}, default="first"
             Which.
         random_state : int, RandomState instance or None, default=None
@@ -129,22 +129,22 @@ class IdentificationDisplay:
         MissingDependencyError
             If matplotlib is not installed.
         ImageInputError
-            If X is no collection of pictures that can be looked at twice.
+            If X is no collection of images that can be looked at twice.
         """
         identifier, X = split_search(estimator, X)
-        pictures, index = as_pictures(X), own_index(X)
-        if pictures.n_pictures is None:
-            raise ImageInputError("X is an iterable that can be read only once: pass a list of pictures")
-        shown = choose(pictures.n_pictures, n_pictures, select, random_state)
-        chosen = [pictures.get(i) for i in shown]
-        names = [os.path.basename(pictures.describe(i)) for i in shown] if index is None else index[shown].tolist()
+        images, index = as_images(X), own_index(X)
+        if images.n_images is None:
+            raise ImageInputError("X is an iterable that can be read only once: pass a list of images")
+        shown = choose(images.n_images, n_images, select, random_state)
+        chosen = [images.get(i) for i in shown]
+        names = [os.path.basename(images.describe(i)) for i in shown] if index is None else index[shown].tolist()
         faces = identifier.identify(chosen)
         return cls(zip(names, chosen, strict=True), faces, unknown_label=identifier.unknown_label).plot(figure=figure)
 
 
-def _read(picture):
-    """Return a picture at full size, as boxes are told; None if it cannot be read."""
+def _read(image):
+    """Return an image at full size, as boxes are told; None if it cannot be read."""
     try:
-        return np.asarray(read_picture(picture))
+        return np.asarray(read_image(image))
     except ImageReadError:
         return None

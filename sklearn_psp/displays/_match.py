@@ -22,15 +22,15 @@ from sklearn_psp.utils._pipeline import split_search
 __all__ = ["MatchDisplay", "ShownMatch"]
 
 
-# Compared by identity: pictures may be arrays.
+# Compared by identity: images may be arrays.
 @dataclass(frozen=True, eq=False)
 class ShownMatch:
-    """Two pictures, and whether they show the same person.
+    """Two images, and whether they show the same person.
 
     Parameters
     ----------
-    pictures : sequence of two of str, path-like, bytes, PIL.Image.Image, ndarray or None
-        The pictures.
+    images : sequence of two of str, path-like, bytes, PIL.Image.Image, ndarray or None
+        The images.
     names : sequence of two str
         What they are called.
     same : bool or None
@@ -53,7 +53,7 @@ class ShownMatch:
     True
     """
 
-    pictures: Sequence[Any] = field(repr=False)
+    images: Sequence[Any] = field(repr=False)
     names: Sequence[str]
     same: bool | None
     score: float
@@ -62,7 +62,7 @@ class ShownMatch:
 
 
 class MatchDisplay:
-    """Pairs of faces, one row a pair: the pictures, the score, and whether they were taken for the same person.
+    """Pairs of faces, one row a pair: the images, the score, and whether they were taken for the same person.
 
     It is recommended to make one with `from_estimator`, which also draws it.
 
@@ -80,13 +80,13 @@ class MatchDisplay:
     threshold : float
         The threshold.
     ax_ : ndarray of shape (n_pairs, 3), object
-        The axes: both pictures and the text. Only once drawn.
+        The axes: both images and the text. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
         What holds the axes. Only once drawn.
 
     See Also
     --------
-    IdentificationDisplay : Draws pictures with the names of the people in them.
+    IdentificationDisplay : Draws images with the names of the people in them.
     VerificationDisplay : Draws error rates.
 
     Examples
@@ -110,7 +110,7 @@ class MatchDisplay:
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
             What to draw into. None makes a new figure with `matplotlib.pyplot`.
         cell_size : float, default=1.4, inches
-            Side of a picture's box in a new figure.
+            Side of an image's box in a new figure.
 
         Returns
         -------
@@ -142,7 +142,7 @@ class MatchDisplay:
         estimator : FaceVerifier
             Fitted, with a featurizer; or a fitted search over one, such as `GridSearchCV`.
         pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
-            Pairs of pictures, as the estimator takes them.
+            Pairs of images, as the estimator takes them.
         y : array-like of shape (n_pairs,), bool or 0 and 1, default=None
             1 for a pair of the same person; with it, right decisions are green and wrong ones red.
         n_pairs : int, default=5
@@ -185,12 +185,12 @@ class MatchDisplay:
         table = verifier.verify(*sides)
         matches = []
         for i, row in enumerate(table.itertuples()):
-            pictures = [side[i] for side in sides]
+            images = [side[i] for side in sides]
             decided = None if pd.isna(row.same) else bool(row.same)
             matches.append(
                 ShownMatch(
-                    pictures,
-                    [os.path.basename(describe_source(picture)) for picture in pictures],
+                    images,
+                    [os.path.basename(describe_source(image)) for image in images],
                     decided,
                     row.score,
                     row.probability,

@@ -1,4 +1,4 @@
-"""PartWeightsDisplay: the weights of a picture's parts, level by level."""
+"""PartWeightsDisplay: the weights of an image's parts, level by level."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._images import read_picture, resize_picture
+from sklearn_psp._images import read_image, resize_image
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.displays._draw_weights import draw_weights
-from sklearn_psp.displays._pictures import thumbnail
+from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.utils._compat import Interval, validate_params
 from sklearn_psp.utils._pipeline import split_search
 from sklearn_psp.utils._validation import check_image_size
@@ -33,7 +33,7 @@ _DRAWING = {
 
 
 class PartWeightsDisplay:
-    r"""The weights of a picture's parts, one panel for each level of the pyramid.
+    r"""The weights of an image's parts, one panel for each level of the pyramid.
 
     The weights are the :math:`w_i` of :math:`F(x) = \sum_i w_i f_i(x)`, see `PSPNetFeaturizer`. It is recommended to
     make a display with `from_estimator`, which also draws it.
@@ -42,11 +42,11 @@ class PartWeightsDisplay:
     ----------
     parts : DataFrame of shape (n_parts, n_columns)
         The parts, such as `PSPNetFeaturizer.parts_` or some of its rows: `level`, `n_rows` and `n_columns` of its grid,
-        and the box `top`, `bottom`, `left`, `right` as shares of the picture, between 0 and 1.
+        and the box `top`, `bottom`, `left`, `right` as shares of the image, between 0 and 1.
     part_weights : array-like of shape (n_parts,)
         Their weights, not negative, in the order of `parts`.
     image : str, path-like, bytes, PIL.Image.Image, array, tensor or None, default=None
-        The picture to draw below, as the network sees it. None draws blank grids.
+        The image to draw below, as the network sees it. None draws blank grids.
     image_size : int, tuple of two ints or None, default=None
         (height, width) of the blank grids, of which only the proportion matters. None: squares.
 
@@ -57,7 +57,7 @@ class PartWeightsDisplay:
     part_weights : ndarray of shape (n_parts,), float64
         Their weights.
     image : ndarray of shape (height, width, 3), uint8, RGB, or None
-        The picture, of at most 512 pixels a side.
+        The image, of at most 512 pixels a side.
     image_size : tuple of two ints
         (height, width) that the panels have the proportion of.
     axes_ : ndarray of shape (n_levels,), object
@@ -69,7 +69,7 @@ class PartWeightsDisplay:
     Raises
     ------
     ImageReadError
-        If the picture cannot be read.
+        If the image cannot be read.
     TypeError
         If `parts` is no DataFrame.
     ValueError
@@ -83,7 +83,7 @@ class PartWeightsDisplay:
     -----
     One scale of colours is used for all levels, with 1, the weight of every part that `part_weights="uniform"` gives,
     in its middle. It reaches as far below 1 as above, but not below 0: where a weight is above 2, the half above 1 is
-    the coarser one. The picture is drawn in grey, so that all colours are weights. The numbers are left out of levels
+    the coarser one. The image is drawn in grey, so that all colours are weights. The numbers are left out of levels
     whose cells are too small for them.
 
     With `normalize=True` descriptors depend on the ratios of weights only: weights that were given are easier to
@@ -105,7 +105,7 @@ class PartWeightsDisplay:
     def __init__(self, parts, part_weights, image=None, image_size=None):
         self.parts = _check_parts(parts)
         self.part_weights = _check_weights(part_weights, len(parts))
-        self.image = None if image is None else thumbnail(read_picture(image), _MOST_PIXELS)
+        self.image = None if image is None else thumbnail(read_image(image), _MOST_PIXELS)
         if image_size is not None:
             self.image_size = check_image_size(image_size)
         else:
@@ -184,7 +184,7 @@ class PartWeightsDisplay:
         values_format=".2f",
         colorbar=True,
     ):
-        """Draw the weights of a fitted featurizer on a picture.
+        """Draw the weights of a fitted featurizer on an image.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class PartWeightsDisplay:
             A fitted `PSPNetFeaturizer`, a `Pipeline` with one among its steps, a `NearestImageRetriever` that was
             given one, or a fitted search over parameters, such as `GridSearchCV`, of any of these.
         image : str, path-like, bytes, PIL.Image.Image, array, tensor or None, default=None
-            One picture. It is brought to the size of the network's pictures as the featurizer does it (`image_size`,
+            One image. It is brought to the size of the network's images as the featurizer does it (`image_size`,
             `resize`). None draws blank grids of that shape.
         ax : matplotlib.axes.Axes, array-like of shape (n_levels,) of them, or None, default=None
             The axes to draw into, as for `plot`.
@@ -217,7 +217,7 @@ class PartWeightsDisplay:
         Raises
         ------
         ImageReadError
-            If the picture cannot be read.
+            If the image cannot be read.
         MissingDependencyError
             If matplotlib is not installed.
         NotFittedError
@@ -240,7 +240,7 @@ class PartWeightsDisplay:
         featurizer = _featurizer_of(estimator)
         image_size = featurizer.image_size_
         if image is not None:
-            image = resize_picture(read_picture(image), image_size, featurizer.resize)
+            image = resize_image(read_image(image), image_size, featurizer.resize)
         display = cls(featurizer.parts_, featurizer.part_weights_, image, image_size)
         return display.plot(
             ax=ax,

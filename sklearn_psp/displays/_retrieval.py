@@ -1,4 +1,4 @@
-"""RetrievalDisplay: queries beside the pictures found for them."""
+"""RetrievalDisplay: queries beside the images found for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_psp._retriever import NearestImageRetriever, retrieve
 from sklearn_psp.displays._assemble import choose, hits, in_order, shown_queries, worst
 from sklearn_psp.displays._draw import draw_queries
-from sklearn_psp.displays._pictures import PictureLookup
+from sklearn_psp.displays._images import ImageLookup
 from sklearn_psp.exceptions import ImageInputError
 from sklearn_psp.metrics._relevance import as_label_array
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
@@ -29,7 +29,7 @@ _SELECTION = {
 
 
 class RetrievalDisplay:
-    """Queries beside the pictures found for them, one row a query.
+    """Queries beside the images found for them, one row a query.
 
     It is recommended to make one with `from_estimator` or `from_results`, which also draw it.
 
@@ -41,7 +41,7 @@ class RetrievalDisplay:
     Attributes
     ----------
     queries : tuple of ShownQuery
-        What is shown, from top to bottom; pictures have at most 256 pixels a side.
+        What is shown, from top to bottom; images have at most 256 pixels a side.
     ax_ : ndarray of shape (n_queries, 1 + n_results), object
         The axes: the query, then its results by rank. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
@@ -54,7 +54,7 @@ class RetrievalDisplay:
     Notes
     -----
     A result has the frame and the mark of a right one (green, a tick) or a wrong one (red, a cross) where both its
-    label and that of the query are known, else neither. A picture that cannot be shown is an empty box with its id.
+    label and that of the query are known, else neither. An image that cannot be shown is an empty box with its id.
 
     Examples
     --------
@@ -62,9 +62,9 @@ class RetrievalDisplay:
     >>> from sklearn_psp import NearestImageRetriever
     >>> from sklearn_psp.displays import RetrievalDisplay
     >>> descriptors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
-    >>> pictures = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    >>> images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
     >>> search = NearestImageRetriever().fit(descriptors, ["cat", "dog", "dog"], ids=["a", "b", "c"])
-    >>> display = RetrievalDisplay.from_estimator(search, gallery_images=pictures, n_neighbors=2)
+    >>> display = RetrievalDisplay.from_estimator(search, gallery_images=images, n_neighbors=2)
     >>> display.queries[1].caption, display.queries[1].results[0].id, display.queries[1].results[0].right
     ('b', 'c', True)
     >>> display.ax_.shape
@@ -83,7 +83,7 @@ class RetrievalDisplay:
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
             What to draw into. None makes a new figure with `matplotlib.pyplot`.
         cell_size : float, default=1.4, inches
-            Side of a picture's box in a new figure.
+            Side of an image's box in a new figure.
 
         Returns
         -------
@@ -126,7 +126,7 @@ class RetrievalDisplay:
             A fitted `NearestImageRetriever` (with or without featurizer), a `Pipeline` that ends in one, or a fitted
             search over parameters, such as `GridSearchCV`, of either.
         X : array-like, default=None
-            The queries, in the form the first step takes. None: the pictures of the gallery themselves, each of which
+            The queries, in the form the first step takes. None: the images of the gallery themselves, each of which
             is not among its own results; all of them are searched for, whatever `n_queries` is.
         y : array-like of shape (n_queries,), default=None
             True labels of the queries. None marks nothing as right or wrong, but for X=None takes the gallery's own.
@@ -138,11 +138,11 @@ class RetrievalDisplay:
             Which queries to show, if there are more: the first, any, or those of the lowest average precision within
             the results shown, worst first.
         where : array-like, callable or None, default=None
-            Which pictures may be results, as for `NearestImageRetriever.retrieve`.
+            Which images may be results, as for `NearestImageRetriever.retrieve`.
         query_images : array-like or None, default=None
-            Pictures of the queries, in the order of X. None: X holds them.
+            Images of the queries, in the order of X. None: X holds them.
         gallery_images : array-like, mapping, Series or None, default=None
-            Pictures of the gallery: an array-like of them by position, or a mapping or Series that gives the picture of
+            Images of the gallery: an array-like of them by position, or a mapping or Series that gives the image of
             each id. None: the retriever knows them (`sources_`), or the ids are paths.
         random_state : int, RandomState instance or None, default=None
             Seed of `select="random"`.
@@ -157,31 +157,31 @@ class RetrievalDisplay:
         Raises
         ------
         ImageInputError
-            If the pictures of the queries or of the gallery are not known.
+            If the images of the queries or of the gallery are not known.
         TypeError
             If the estimator does not end in a retriever.
         ValueError
-            If y or the pictures do not fit X, or `select="worst"` has no labels.
+            If y or the images do not fit X, or `select="worst"` has no labels.
 
         Examples
         --------
         >>> import numpy as np
         >>> from sklearn_psp import NearestImageRetriever
         >>> from sklearn_psp.displays import RetrievalDisplay
-        >>> pictures = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+        >>> images = np.zeros((2, 8, 8, 3), dtype=np.uint8)
         >>> search = NearestImageRetriever().fit([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
         >>> display = RetrievalDisplay.from_estimator(
-        ...     search, [[0.6, 0.8]], ["dog"], query_images=pictures[:1], gallery_images=pictures
+        ...     search, [[0.6, 0.8]], ["dog"], query_images=images[:1], gallery_images=images
         ... )
         >>> [result.right for result in display.queries[0].results]
         [True, False]
         """
         retriever = _retriever_of(estimator)
         sources = retriever.sources_ if gallery_images is None else gallery_images
-        gallery = PictureLookup(sources, retriever.ids_, parameter="gallery_images")
+        gallery = ImageLookup(sources, retriever.ids_, parameter="gallery_images")
         if X is None:
             if query_images is not None:
-                raise ImageInputError("for X=None the gallery is searched for: pass its pictures as gallery_images=")
+                raise ImageInputError("for X=None the gallery is searched for: pass its images as gallery_images=")
             queries, names = gallery, retriever.ids_
             y = retriever.labels_ if y is None else y
         else:
@@ -240,11 +240,11 @@ class RetrievalDisplay:
         results : DataFrame
             As `retrieve` returns it, or some of its rows.
         query_images : array-like, mapping, Series or None, default=None
-            Pictures of the queries: an array-like of them by number, or a mapping or Series by what the column `query`
-            holds. None: those of `gallery_images`, for a gallery that was searched for its own pictures.
+            Images of the queries: an array-like of them by number, or a mapping or Series by what the column `query`
+            holds. None: those of `gallery_images`, for a gallery that was searched for its own images.
         gallery_images : array-like, mapping, Series or None, default=None
-            Pictures of the gallery: an array-like of them, if ids are positions, or a mapping or Series that gives the
-            picture of each id. None: the ids are paths.
+            Images of the gallery: an array-like of them, if ids are positions, or a mapping or Series that gives the
+            image of each id. None: the ids are paths.
         y : array-like of shape (n_queries,), default=None
             True labels, in the order of `query_images`. None marks nothing as right or wrong.
         n_neighbors : int or None, default=None
@@ -267,7 +267,7 @@ class RetrievalDisplay:
         Raises
         ------
         ImageInputError
-            If the pictures of the queries or of the gallery are not known.
+            If the images of the queries or of the gallery are not known.
         TypeError
             If `results` is no DataFrame.
         ValueError
@@ -278,17 +278,17 @@ class RetrievalDisplay:
         >>> import numpy as np
         >>> from sklearn_psp import NearestImageRetriever
         >>> from sklearn_psp.displays import RetrievalDisplay
-        >>> pictures = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+        >>> images = np.zeros((2, 8, 8, 3), dtype=np.uint8)
         >>> search = NearestImageRetriever().fit([[1.0, 0.0], [0.0, 1.0]], ["cat", "dog"])
-        >>> display = RetrievalDisplay.from_results(search.retrieve([[0.6, 0.8]], 2), pictures[:1], pictures)
+        >>> display = RetrievalDisplay.from_results(search.retrieve([[0.6, 0.8]], 2), images[:1], images)
         >>> [result.label for result in display.queries[0].results]
         ['dog', 'cat']
         """
         results = in_order(results, n_neighbors)
         if results.empty:
             raise ValueError("results is empty: no query has a result to show")
-        gallery = PictureLookup(gallery_images, parameter="gallery_images")
-        queries = gallery if query_images is None else PictureLookup(query_images, parameter="query_images")
+        gallery = ImageLookup(gallery_images, parameter="gallery_images")
+        queries = gallery if query_images is None else ImageLookup(query_images, parameter="query_images")
         known = queries.names if len(queries.names) else pd.Index(results["query"].unique())
         labels = _check_labels(y, len(known), select)
 
@@ -316,8 +316,8 @@ class RetrievalDisplay:
         )
         if all(queries.source(names[place]) is None for place in chosen):
             raise ImageInputError(
-                f"query_images has a picture for none of the queries shown, such as {names[chosen[0]]!r}: pass a dict "
-                "or a Series that gives the picture of each value of the column query, or an array-like if these are "
+                f"query_images has an image for none of the queries shown, such as {names[chosen[0]]!r}: pass a dict "
+                "or a Series that gives the image of each value of the column query, or an array-like if these are "
                 "positions"
             )
         _refuse_unseen(shown, gallery, gallery_images)
@@ -336,23 +336,23 @@ def _retriever_of(estimator):
 
 
 def _query_lookup(X, query_images):
-    """Pictures of the queries by place."""
+    """Images of the queries by place."""
     images, parameter = (X, "X") if query_images is None else (query_images, "query_images")
     if isinstance(images, pd.Series | pd.DataFrame):
         images = images.reset_index(drop=True)
     try:
-        queries = PictureLookup(images, parameter=parameter)
+        queries = ImageLookup(images, parameter=parameter)
     except ImageInputError as error:
         if query_images is not None:
             raise
         raise ImageInputError(
-            f"X holds no pictures to show; pass those of the queries as query_images=, in the order of X. ({error})"
+            f"X holds no images to show; pass those of the queries as query_images=, in the order of X. ({error})"
         ) from error
     if query_images is not None and hasattr(X, "__getitem__"):
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         if len(queries.names) != n_rows:
             raise ValueError(
-                f"query_images must hold one picture for each of the {n_rows} rows of X, got {len(queries.names)}"
+                f"query_images must hold one image for each of the {n_rows} rows of X, got {len(queries.names)}"
             )
     return queries
 
@@ -393,27 +393,27 @@ def _take(X, places, n_rows):
 
 
 def _refuse_descriptors(shown, queries, chosen):
-    """Say what is missing where X looked like pictures, such as a list of rows, but holds none."""
-    if any(query.picture is not None for query in shown):
+    """Say what is missing where X looked like images, such as a list of rows, but holds none."""
+    if any(query.image is not None for query in shown):
         return
     if not any(isinstance(queries.source(place), str | bytes | os.PathLike) for place in chosen):
         raise ImageInputError(
-            "X holds no pictures to show; pass those of the queries as query_images=, in the order of X"
+            "X holds no images to show; pass those of the queries as query_images=, in the order of X"
         )
 
 
 def _refuse_unseen(shown, gallery, gallery_images):
-    """Say what is missing where no result has a picture, not even one that cannot be read."""
+    """Say what is missing where no result has an image, not even one that cannot be read."""
     ids = [result.id for query in shown for result in query.results]
     if not ids or any(gallery.source(name) is not None for name in ids):
         return
     if gallery_images is None:
         raise ImageInputError(
-            f"the pictures of the gallery are not known, and ids such as {ids[0]!r} are no paths of files: pass "
-            "gallery_images=, the pictures in the order of the gallery, or a dict or Series that gives the picture of "
+            f"the images of the gallery are not known, and ids such as {ids[0]!r} are no paths of files: pass "
+            "gallery_images=, the images in the order of the gallery, or a dict or Series that gives the image of "
             "each id"
         )
     raise ImageInputError(
-        f"gallery_images has a picture for none of the ids shown, such as {ids[0]!r}: pass a dict or a Series that "
-        "gives the picture of each id, or an array-like by position"
+        f"gallery_images has an image for none of the ids shown, such as {ids[0]!r}: pass a dict or a Series that "
+        "gives the image of each id, or an array-like by position"
     )

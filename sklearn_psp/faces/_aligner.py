@@ -1,4 +1,4 @@
-"""FaceAligner: pictures in, upright faces of one size out."""
+"""FaceAligner: images in, upright faces of one size out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceAligner"]
 
-# Not tuned: enough to keep the threads busy, few enough that pictures at full size fit into memory.
-_PICTURES_AT_ONCE = 8
+# Not tuned: enough to keep the threads busy, few enough that images at full size fit into memory.
+_IMAGES_AT_ONCE = 8
 
 
 class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
-    """Find the faces of pictures, turn them upright and cut them out, as networks for faces need them.
+    """Find the faces of images, turn them upright and cut them out, as networks for faces need them.
 
     Each face becomes a chip: turned, scaled and shifted so that its eyes and nose stand where they stand in every other
     chip. The chips are those of dlib's `get_face_chip`, which `PSPNetFeaturizer(backbone="dlib_face")` was trained on.
@@ -36,28 +36,28 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
     ----------
     detector : {"hog", "cnn"}, callable or None, default="hog"
         What finds faces. `"hog"` is dlib's detector of frontal faces, `"cnn"` its network, which finds more turned and
-        covered ones and is many times slower; both need the extra `faces`. A callable is given one picture, an array
+        covered ones and is many times slower; both need the extra `faces`. A callable is given one image, an array
         (h, w, 3) of uint8, RGB, and returns a list of (box, points, confidence): the box (left, top, right, bottom),
         five points (x, y) - left eye, right eye, nose, left and right corner of the mouth, where left is left in the
-        picture, as MTCNN and RetinaFace order them - all in pixels, and a number or None. It is called by one thread at
-        a time. None takes every picture for a chip, which is only brought to `size`.
+        image, as MTCNN and RetinaFace order them - all in pixels, and a number or None. It is called by one thread at
+        a time. None takes every image for a chip, which is only brought to `size`.
     select : {"largest", "confident", "all", "error"}, default="largest"
-        Which faces of a picture with several become chips. With `"all"` there are more chips than pictures: `chip` and
-        `picture` in `faces_` and in the table of `detect` tell which is of which. `"error"` makes several faces a
-        failure of that picture, see `on_error`.
+        Which faces of an image with several become chips. With `"all"` there are more chips than images: `chip` and
+        `image` in `faces_` and in the table of `detect` tell which is of which. `"error"` makes several faces a
+        failure of that image, see `on_error`.
     size : int, default=150
         Side of the chips in pixels.
     padding : float, default=0.25
         Margin around the face on each side, as a share of the face.
     upsample : int, default=1
-        How many times dlib's detectors see the picture doubled. `"hog"` finds faces from about 80 pixels on, `"cnn"`
+        How many times dlib's detectors see the image doubled. `"hog"` finds faces from about 80 pixels on, `"cnn"`
         from 40, and half of that with each doubling, at four times the time and memory.
     on_error : {"raise", "nan"}, default="raise"
-        What happens to a picture that cannot be read, has no face, or has several with `select="error"`: an error that
+        What happens to an image that cannot be read, has no face, or has several with `select="error"`: an error that
         names it, or None in place of its chip, with one `FaceWarning` for all of them. `PSPNetFeaturizer` with
         `on_error="nan"` makes rows of NaN of those.
     n_jobs : int or None, default=None
-        Threads that read and search pictures. None means one per core, at most eight; -1 one per core. `"cnn"` keeps
+        Threads that read and search images. None means one per core, at most eight; -1 one per core. `"cnn"` keeps
         Python's lock while it searches: use processes for it, such as joblib's.
     verbose : int, default=0
         Above 0, show progress.
@@ -65,10 +65,10 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
     Attributes
     ----------
     faces_ : pandas.DataFrame
-        The faces of the pictures of `fit_transform`, as `detect` tabulates them. Not defined after `fit`, which reads
-        no picture.
+        The faces of the images of `fit_transform`, as `detect` tabulates them. Not defined after `fit`, which reads
+        no image.
     errors_ : pandas.DataFrame
-        The pictures of `fit_transform` that gave no chip: `index`, `source`, `reason`. Only with `on_error="nan"`.
+        The images of `fit_transform` that gave no chip: `index`, `source`, `reason`. Only with `on_error="nan"`.
 
     See Also
     --------
@@ -93,8 +93,8 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
     >>> aligner = FaceAligner()
     >>> aligner.fit_transform([astronaut()]).shape
     (1, 150, 150, 3)
-    >>> aligner.faces_.loc[aligner.faces_["selected"], ["picture", "left", "top", "right", "bottom"]]
-       picture   left   top  right  bottom
+    >>> aligner.faces_.loc[aligner.faces_["selected"], ["image", "left", "top", "right", "bottom"]]
+       image   left   top  right  bottom
     0        0  175.0  76.0  265.0   166.0
     """
 
@@ -132,11 +132,11 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X=None, y=None):
-        """Check the parameters, and that dlib and its models are installed; no picture is read.
+        """Check the parameters, and that dlib and its models are installed; no image is read.
 
         Parameters
         ----------
-        X : collection of pictures or None, default=None
+        X : collection of images or None, default=None
             As in `transform`.
         y : object, default=None
             Ignored.
@@ -146,21 +146,21 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         FaceAligner
             The estimator itself.
         """
-        from sklearn_psp._images import as_pictures
+        from sklearn_psp._images import as_images
 
-        self._forget_pictures()
+        self._forget_images()
         if isinstance(self.detector, str):
             check_models(self.detector)
         if X is not None:
-            as_pictures(X)
+            as_images(X)
         return self
 
     def fit_transform(self, X, y=None):
-        """Cut the faces out of pictures, and keep what was found as `faces_`.
+        """Cut the faces out of images, and keep what was found as `faces_`.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `transform`.
         y : object, default=None
             Ignored.
@@ -178,45 +178,45 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         return chips
 
     def transform(self, X):
-        """Cut the faces out of pictures.
+        """Cut the faces out of images.
 
         Parameters
         ----------
         X : list, Series, one-column DataFrame, array, tensor or iterable of batches
-            Pictures: paths, bytes, PIL images, arrays or tensors, as `PSPNetFeaturizer` takes them. They are searched
+            Images: paths, bytes, PIL images, arrays or tensors, as `PSPNetFeaturizer` takes them. They are searched
             at full size, turned as their EXIF data says.
 
         Returns
         -------
         ndarray of shape (n_chips, size, size, 3), uint8, or (n_chips,), object
-            The chips, RGB, in the order of the pictures: one a picture, unless with `select="all"`. With
-            `on_error="nan"`, where a picture gave none: an array of objects, each a chip or None.
+            The chips, RGB, in the order of the images: one an image, unless with `select="all"`. With
+            `on_error="nan"`, where an image gave none: an array of objects, each a chip or None.
         """
         return self._search(X, cut=True)[0]
 
     def detect(self, X):
-        """Tabulate the faces of pictures.
+        """Tabulate the faces of images.
 
         Parameters
         ----------
-        X : collection of pictures
+        X : collection of images
             As in `transform`. One without a face has no row; one that cannot be read is an error, or with
             `on_error="nan"` has no row and a part in one `FaceWarning`.
 
         Returns
         -------
         pandas.DataFrame of shape (n_faces, 19)
-            A row per face, in the order of the pictures: `picture`, the position in X; `source`, its path or what it
+            A row per face, in the order of the images: `image`, the position in X; `source`, its path or what it
             is; the box `left`, `top`, `right`, `bottom` in pixels; `confidence`, on the detector's own scale, NaN where
             it tells none; `selected`, whether it becomes a chip; `chip`, the row of that chip in what `transform`
             returns for X with `on_error="nan"`, or -1; and `point0_x`, `point0_y` ... `point4_y` in pixels. The points
-            of dlib are the outer and the inner corner of the eye on the right of the picture, of the eye on the left,
+            of dlib are the outer and the inner corner of the eye on the right of the image, of the eye on the left,
             and the base of the nose; those of a callable are in its order; without a detector they are NaN.
         """
         return self._search(X, cut=False)[1]
 
     def set_output(self, *, transform=None):
-        """Do nothing: chips are pictures, which are no table.
+        """Do nothing: chips are images, which are no table.
 
         Parameters
         ----------
@@ -232,17 +232,17 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _search(self, X, *, cut, need_face=True):
-        """Search all pictures, and return chips or None, the table of faces and that of failures.
+        """Search all images, and return chips or None, the table of faces and that of failures.
 
-        Without `need_face` a picture that has none to be taken is only noted, not complained of.
+        Without `need_face` an image that has none to be taken is only noted, not complained of.
         """
-        from sklearn_psp._images import ReadFailure, as_pictures, failures_frame
+        from sklearn_psp._images import ReadFailure, as_images, failures_frame
 
-        pictures = as_pictures(X)
+        images = as_images(X)
         chips, rows, failures = [], [], []
-        with contextlib.closing(self._found(pictures, cut)) as all_found:  # an error keeps generators alive
+        with contextlib.closing(self._found(images, cut)) as all_found:  # an error keeps generators alive
             for i, source, found in all_found:
-                row = pictures.row(i)
+                row = images.row(i)
                 if found.refusal is not None and (cut or found.unread):
                     failure = ReadFailure(row, source, found.refusal)
                     if self.on_error == "raise" and (need_face or found.unread):
@@ -256,43 +256,43 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         if failures and need_face:
             first = failures[0]
             named = f"X[{first.index}] ({first.source}): {first.reason}"
-            warn_user(FaceWarning(f"{len(failures):,} pictures gave no face; the first is {named}", errors))
+            warn_user(FaceWarning(f"{len(failures):,} images gave no face; the first is {named}", errors))
         return (_join(chips, self.size) if cut else None), faces_frame(rows), errors
 
-    def _found(self, pictures, cut):
-        """Yield the position, the source and what was found, picture by picture."""
+    def _found(self, images, cut):
+        """Yield the position, the source and what was found, image by image."""
         from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
         from sklearn_psp._images._quiet import quiet_decoders
         from sklearn_psp._images._read import raise_missing
         from sklearn_psp._images._sources import describe_source, quote_source
-        from sklearn_psp._images._types import PictureRefusedError
+        from sklearn_psp._images._types import ImageRefusedError
 
         n_threads = resolve_n_threads(self.n_jobs)
         if self.on_error == "raise":
-            raise_missing(pictures)
+            raise_missing(images)
         detect = make_detector(self.detector, self.select, self.upsample)
         chip = Chip(self.size, self.padding) if cut else None
 
         def search(i, given):
             source = describe_source(given)
             try:
-                picture = np.ascontiguousarray(pictures.load(given)[1]())
-            except PictureRefusedError as refusal:
+                image = np.ascontiguousarray(images.load(given)[1]())
+            except ImageRefusedError as refusal:
                 return i, source, Found(refusal=f"it could not be decoded: {refusal}", unread=True)
             try:
-                return i, source, detect(picture, chip)
+                return i, source, detect(image, chip)
             except Exception as error:
-                error.add_note(f"while searching X[{pictures.row(i)}] ({quote_source(source)}) for faces")
+                error.add_note(f"while searching X[{images.row(i)}] ({quote_source(source)}) for faces")
                 raise
 
         def groups():
-            tasks = enumerate(pictures)
-            while group := list(islice(tasks, _PICTURES_AT_ONCE)):
+            tasks = enumerate(images)
+            while group := list(islice(tasks, _IMAGES_AT_ONCE)):
                 yield len(group), group
 
         n_found = 0
-        work = work_ahead(groups(), search, n_threads=n_threads, n_ahead=max(1, 2 * n_threads // _PICTURES_AT_ONCE))
-        shown = progress(pictures.n_pictures, "Searching faces", "pictures", self.verbose)
+        work = work_ahead(groups(), search, n_threads=n_threads, n_ahead=max(1, 2 * n_threads // _IMAGES_AT_ONCE))
+        shown = progress(images.n_images, "Searching faces", "images", self.verbose)
         with quiet_decoders(), shown as bar, contextlib.closing(work):
             for n, found in work:
                 n_found += n
@@ -316,7 +316,7 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             failures_frame([failure]),
         )
 
-    def _forget_pictures(self):
+    def _forget_images(self):
         for attribute in ("faces_", "errors_"):
             self.__dict__.pop(attribute, None)
 

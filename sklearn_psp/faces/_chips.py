@@ -25,7 +25,7 @@ _LEFT_FOR_RIGHT = [1, 0, 2, 4, 3]
 
 
 def alignment(points: np.ndarray, size: int, padding: float) -> tuple[complex, complex]:
-    """Return where the pixels of a chip lie in the picture.
+    """Return where the pixels of a chip lie in the image.
 
     The mouth has no say, because it moves with the expression and because dlib aligns eyes and nose alone; on a smiling
     face it takes the chip 9 pixels of 150 from dlib's, and without it that is 3 (`tests/faces/test_faces_chips.py`).
@@ -33,7 +33,7 @@ def alignment(points: np.ndarray, size: int, padding: float) -> tuple[complex, c
     Parameters
     ----------
     points : ndarray of shape (5, 2)
-        x and y in pixels of the picture: left eye, right eye, nose, left and right corner of the mouth.
+        x and y in pixels of the image: left eye, right eye, nose, left and right corner of the mouth.
     size : int
         Side of the chip in pixels.
     padding : float
@@ -42,11 +42,11 @@ def alignment(points: np.ndarray, size: int, padding: float) -> tuple[complex, c
     Returns
     -------
     a, b : complex
-        Pixel z of the chip is pixel a z + b of the picture.
+        Pixel z of the chip is pixel a z + b of the image.
     """
     a, b, _ = similarity((padding + _MEAN_FACE) / (2 * padding + 1) * size, points, _WEIGHTS)
     # dlib takes the middle of the square of points for that of the pixels, which is half a pixel away, and loses a
-    # pixel of the picture on the way between them (`chip_details`, `centered_drect`, `get_mapping_to_chip`).
+    # pixel of the image on the way between them (`chip_details`, `centered_drect`, `get_mapping_to_chip`).
     if size == 1:
         return a, b
     middle = a * (0.5 + 0.5j) * size + b
@@ -101,15 +101,15 @@ def exchanged(points: np.ndarray) -> bool:
     return the_other_way < as_given / 2
 
 
-def warp(picture: np.ndarray, a: complex, b: complex, size: int) -> np.ndarray:
-    """Cut a chip out of a picture, bilinear, after shrinking where the chip is the smaller; black outside.
+def warp(image: np.ndarray, a: complex, b: complex, size: int) -> np.ndarray:
+    """Cut a chip out of an image, bilinear, after shrinking where the chip is the smaller; black outside.
 
     Parameters
     ----------
-    picture : ndarray of shape (h, w, 3), uint8
+    image : ndarray of shape (h, w, 3), uint8
         RGB.
     a, b : complex
-        Pixel z of the chip is pixel a z + b of the picture, both counted at their centres.
+        Pixel z of the chip is pixel a z + b of the image, both counted at their centres.
     size : int
         Side of the chip in pixels.
 
@@ -118,7 +118,7 @@ def warp(picture: np.ndarray, a: complex, b: complex, size: int) -> np.ndarray:
     ndarray of shape (size, size, 3), uint8
         The chip.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     # From here on coordinates are Pillow's, counted at corners of pixels.
     b = b + (1 - a) * (0.5 + 0.5j)
     corners = a * size * np.array([0, 1, 1j, 1 + 1j]) + b
@@ -128,7 +128,7 @@ def warp(picture: np.ndarray, a: complex, b: complex, size: int) -> np.ndarray:
     bottom = min(height, int(np.ceil(corners.imag.max() + margin)))
     if left >= right or top >= bottom:
         return np.zeros((size, size, 3), dtype=np.uint8)
-    part = Image.fromarray(np.ascontiguousarray(picture[top:bottom, left:right]))
+    part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
     by_x = by_y = 1.0
     if abs(a) > 1:
         shrunk = [max(1, round(length / abs(a))) for length in part.size]

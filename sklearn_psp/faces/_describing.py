@@ -25,9 +25,9 @@ def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="rais
     backbone : str or torch.nn.Module, default="dlib_face"
         The network, as for `PSPNetFeaturizer`.
     detector : {"hog", "cnn"}, callable or None, default="hog"
-        What finds faces, as for `FaceAligner`; None: the pictures are aligned chips.
+        What finds faces, as for `FaceAligner`; None: the images are aligned chips.
     on_error : {"raise", "nan"}, default="raise"
-        What a picture does that cannot be read or has no face, as for both.
+        What an image does that cannot be read or has no face, as for both.
     verbose : int, default=0
         Above 0, both show progress.
 
@@ -39,7 +39,7 @@ def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="rais
 
     See Also
     --------
-    FaceVerifier : Tells whether two pictures show the same person.
+    FaceVerifier : Tells whether two images show the same person.
     FaceIdentifier : Tells who it is, if anybody enrolled.
 
     Examples
@@ -99,13 +99,13 @@ class Described:
 
 
 def describe(featurizer, X, y=None, *, fit=False):
-    """Describe pictures.
+    """Describe images.
 
     Parameters
     ----------
     featurizer : estimator or None
-        A transformer of pictures; None takes X for descriptors.
-    X : collection of pictures, or array-like of shape (n, n_features)
+        A transformer of images; None takes X for descriptors.
+    X : collection of images, or array-like of shape (n, n_features)
         What it takes.
     y : array-like of shape (n,) or None, default=None
         Who is in them, for a featurizer that learns.
@@ -134,10 +134,10 @@ def describe(featurizer, X, y=None, *, fit=False):
     return check_array(X, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
 
 
-def check_one_row_each(rows, n_pictures):
-    """Refuse descriptors that are not one for each picture."""
-    if len(rows) != n_pictures:
+def check_one_row_each(rows, n_images):
+    """Refuse descriptors that are not one for each image."""
+    if len(rows) != n_images:
         raise ValueError(
-            f"featurizer gave {len(rows):,} rows for {n_pictures:,} pictures, where each must give one: use "
+            f"featurizer gave {len(rows):,} rows for {n_images:,} images, where each must give one: use "
             'select="largest" or "confident" in FaceAligner, not "all"'
         )

@@ -1,4 +1,4 @@
-"""One picture in, its faces and their chips out: by dlib, by a callable, or as it is."""
+"""One image in, its faces and their chips out: by dlib, by a callable, or as it is."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sklearn_psp.faces._models import borrowed_detector, five_points
 __all__ = ["CallableDetector", "Chip", "DlibDetector", "NoDetector", "make_detector"]
 
 _NO_POINTS = np.full((N_POINTS, 2), np.nan)
-# Sides of the window that slides over the picture, in dlib's `frontal_face_detector.h` and
-# `dnn_mmod_face_detection_ex.cpp`; and of the smallest picture that the network takes (tried).
+# Sides of the window that slides over the image, in dlib's `frontal_face_detector.h` and
+# `dnn_mmod_face_detection_ex.cpp`; and of the smallest image that the network takes (tried).
 _SMALLEST_FACE = {"hog": 80, "cnn": 40}
-_SMALLEST_PICTURE = 10
+_SMALLEST_IMAGE = 10
 
 
 class Chip(NamedTuple):
@@ -40,11 +40,11 @@ class _Detector:
     def __init__(self, select):
         self._select = select
 
-    def find(self, picture: np.ndarray) -> list[Face]:
-        """Return all faces of a picture."""
+    def find(self, image: np.ndarray) -> list[Face]:
+        """Return all faces of an image."""
         raise NotImplementedError
 
-    def cut(self, picture: np.ndarray, face: Face, chip: Chip) -> np.ndarray:
+    def cut(self, image: np.ndarray, face: Face, chip: Chip) -> np.ndarray:
         """Return the chip of a face."""
         raise NotImplementedError
 
@@ -52,26 +52,26 @@ class _Detector:
         """Say why a face has no chip, if it has none."""
         return None
 
-    def nothing_found(self, picture: np.ndarray) -> tuple[str, str]:
+    def nothing_found(self, image: np.ndarray) -> tuple[str, str]:
         """Return the reason and the remedy where there is no face."""
         raise NotImplementedError
 
-    def __call__(self, picture: np.ndarray, chip: Chip | None) -> Found:
-        """Find the faces of a picture and cut out those that are selected, unless `chip` is None."""
-        faces = self.find(picture)
+    def __call__(self, image: np.ndarray, chip: Chip | None) -> Found:
+        """Find the faces of an image and cut out those that are selected, unless `chip` is None."""
+        faces = self.find(image)
         selected = choose(faces, self._select)
         if not faces:
-            return Found(faces, refusal=(said := self.nothing_found(picture))[0], remedy=said[1])
+            return Found(faces, refusal=(said := self.nothing_found(image))[0], remedy=said[1])
         if not selected:
             return Found(
                 faces,
                 refusal=f'{len(faces)} faces were found where select="error" allows one',
-                remedy='pass select="largest", "confident" or "all", crop the picture',
+                remedy='pass select="largest", "confident" or "all", crop the image',
             )
         doubts = [doubt for i in selected if (doubt := self.doubt(faces[i])) is not None]
         if doubts:
             return Found(faces, refusal=doubts[0], remedy="correct the detector")
-        return Found(faces, selected, [] if chip is None else [self.cut(picture, faces[i], chip) for i in selected])
+        return Found(faces, selected, [] if chip is None else [self.cut(image, faces[i], chip) for i in selected])
 
 
 class DlibDetector(_Detector):
@@ -82,32 +82,32 @@ class DlibDetector(_Detector):
         self._name = name
         self._upsample = upsample
 
-    def find(self, picture):
+    def find(self, image):
         predict = five_points()
         faces = []
-        for box, confidence in self._boxes(picture):
-            points = np.array([(point.x, point.y) for point in predict(picture, box).parts()], dtype=np.float64)
+        for box, confidence in self._boxes(image):
+            points = np.array([(point.x, point.y) for point in predict(image, box).parts()], dtype=np.float64)
             faces.append(Face((box.left(), box.top(), box.right(), box.bottom()), points, confidence))
         return faces
 
-    def _boxes(self, picture):
-        if min(picture.shape[:2]) << self._upsample < _SMALLEST_PICTURE:
+    def _boxes(self, image):
+        if min(image.shape[:2]) << self._upsample < _SMALLEST_IMAGE:
             return []
         with borrowed_detector(self._name) as detect:
             if self._name == "hog":
-                boxes, scores, _ = detect.run(picture, self._upsample, 0.0)
+                boxes, scores, _ = detect.run(image, self._upsample, 0.0)
                 return list(zip(boxes, scores, strict=True))
-            return [(found.rect, found.confidence) for found in detect(picture, self._upsample)]
+            return [(found.rect, found.confidence) for found in detect(image, self._upsample)]
 
-    def cut(self, picture, face, chip):
+    def cut(self, image, face, chip):
         import dlib
 
         box = dlib.rectangle(*map(int, face.box))
         shape = dlib.full_object_detection(box, [dlib.point(int(x), int(y)) for x, y in face.points])
-        return dlib.get_face_chip(picture, shape, size=chip.size, padding=chip.padding)
+        return dlib.get_face_chip(image, shape, size=chip.size, padding=chip.padding)
 
-    def nothing_found(self, picture):
-        height, width = picture.shape[:2]
+    def nothing_found(self, image):
+        height, width = image.shape[:2]
         smallest = _SMALLEST_FACE[self._name] / 2**self._upsample
         other = ', detector="cnn" for turned faces' if self._name == "hog" else ""
         return (
@@ -125,14 +125,14 @@ class CallableDetector(_Detector):
         self._function = function
         self._lock = threading.Lock()
 
-    def find(self, picture):
+    def find(self, image):
         with self._lock:
-            found = self._function(picture.copy())  # the picture may be the user's X
+            found = self._function(image.copy())  # the image may be the user's X
         try:
             return [_checked_face(*face) for face in found]
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "detector(picture) must return a list of (box, points, confidence): four finite numbers (left, top, "
+                "detector(image) must return a list of (box, points, confidence): four finite numbers (left, top, "
                 f"right, bottom), five finite points (x, y), and a number or None; {error}"
             ) from error
 
@@ -142,15 +142,15 @@ class CallableDetector(_Detector):
         if exchanged(face.points):
             return (
                 "the detector's points have left and right exchanged: the left eye and the left corner of the mouth "
-                "are those on the left of the picture where the face is upright"
+                "are those on the left of the image where the face is upright"
             )
         return None
 
-    def cut(self, picture, face, chip):
-        return warp(picture, *alignment(face.points, *chip), chip.size)
+    def cut(self, image, face, chip):
+        return warp(image, *alignment(face.points, *chip), chip.size)
 
-    def nothing_found(self, picture):
-        height, width = picture.shape[:2]
+    def nothing_found(self, image):
+        height, width = image.shape[:2]
         return (
             f"no face was found in its {width:,} x {height:,} pixels by the detector that was given",
             "pass detector=None if it is a chip already",
@@ -169,16 +169,16 @@ def _checked_face(box: Sequence, points: Any, confidence: float | None) -> Face:
 
 
 class NoDetector(_Detector):
-    """Pictures that are chips already."""
+    """Images that are chips already."""
 
-    def find(self, picture):
-        height, width = picture.shape[:2]
+    def find(self, image):
+        height, width = image.shape[:2]
         return [Face((0, 0, width, height), _NO_POINTS, np.nan)]
 
-    def cut(self, picture, face, chip):
-        from sklearn_psp._images import resize_picture
+    def cut(self, image, face, chip):
+        from sklearn_psp._images import resize_image
 
-        return resize_picture(picture, (chip.size, chip.size))
+        return resize_image(image, (chip.size, chip.size))
 
 
 def make_detector(detector: str | Callable | None, select: str, upsample: int) -> _Detector:

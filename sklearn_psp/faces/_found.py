@@ -1,4 +1,4 @@
-"""What is found in one picture, which of it is taken, and the table of all of it."""
+"""What is found in one image, which of it is taken, and the table of all of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _POINTS = [f"point{i}_{axis}" for i in range(N_POINTS) for axis in "xy"]
 
 
 class Face(NamedTuple):
-    """A face in a picture.
+    """A face in an image.
 
     Parameters
     ----------
     box : tuple of four floats (left, top, right, bottom)
-        In pixels; dlib's boxes may reach out of the picture.
+        In pixels; dlib's boxes may reach out of the image.
     points : ndarray of shape (5, 2), float64
         x and y in pixels; NaN where there are none.
     confidence : float
@@ -37,7 +37,7 @@ class Face(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What became of one picture.
+    """What became of one image.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Found:
     remedy : str or None
         What to do about the refusal.
     unread : bool
-        Whether the refusal is that the picture cannot be read.
+        Whether the refusal is that the image cannot be read.
     """
 
     faces: Sequence[Face] = ()
@@ -64,7 +64,7 @@ class Found:
 
 
 def choose(faces: Sequence[Face], select: str) -> list[int]:
-    """Choose among the faces of one picture.
+    """Choose among the faces of one image.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def faces_frame(rows: Iterable[tuple[int, str, Face, int]]) -> pd.DataFrame:
     Parameters
     ----------
     rows : iterable of (int, str, Face, int)
-        Position of the picture in X, its source, a face in it, and the row of its chip or -1.
+        Position of the image in X, its source, a face in it, and the row of its chip or -1.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def faces_frame(rows: Iterable[tuple[int, str, Face, int]]) -> pd.DataFrame:
         The columns that `FaceAligner.detect` promises.
     """
     rows = list(rows)
-    frame = pd.DataFrame({"picture": np.array([picture for picture, *_ in rows], dtype=np.int64)})
+    frame = pd.DataFrame({"image": np.array([image for image, *_ in rows], dtype=np.int64)})
     frame["source"] = np.array([source for _, source, *_ in rows], dtype=object)
     frame[_BOX] = np.array([face.box for _, _, face, _ in rows], dtype=np.float64).reshape(-1, len(_BOX))
     frame["confidence"] = np.array([face.confidence for _, _, face, _ in rows], dtype=np.float64)

@@ -18,7 +18,7 @@ from sklearn_psp.exceptions import EnrolmentWarning, FaceError, FaceWarning, Few
 from sklearn_psp.faces._describing import Described, check_one_row_each, describe, new_featurizer
 from sklearn_psp.faces._names import check_one_name_each, n_items, plain, sorted_names, with_unknown
 from sklearn_psp.faces._open_set import fit_open_set
-from sklearn_psp.faces._people import same_picture_of_two
+from sklearn_psp.faces._people import same_image_of_two
 from sklearn_psp.faces._reasons import holding_reasons, own_on_error
 from sklearn_psp.faces._scores import as_score, similarity_of_distance, similarity_of_score
 from sklearn_psp.utils._names import did_you_mean
@@ -37,7 +37,7 @@ class Nearest(NamedTuple):
     similarity, runner_up_similarity : ndarray of shape (n_queries,), float64
         Their similarities; NaN where there is no second.
     position : ndarray of shape (n_queries,), int
-        Position in the gallery of the most alike picture.
+        Position in the gallery of the most alike image.
     """
 
     person: np.ndarray
@@ -68,7 +68,7 @@ class GalleryMixin:
         enrolled = described.valid & ~stranger
         self._report(errors, names, enrolled, stranger)
         if not enrolled.any():
-            raise FaceError("no picture of anybody to be enrolled has a descriptor: the gallery would be empty", errors)
+            raise FaceError("no image of anybody to be enrolled has a descriptor: the gallery would be empty", errors)
         # A stranger who is enrolled too would raise the threshold above everybody's score.
         _check_one_person_each(described.rows[described.valid], names[described.valid], np.flatnonzero(described.valid))
         retriever.fit(described.rows[enrolled], names[enrolled], metadata=_sources(X, enrolled))
@@ -85,7 +85,7 @@ class GalleryMixin:
         known = np.isin(names, self.people_)
         if known.any() and not add:
             raise ValueError(
-                f"enrolled already: {_listed(names[known])}; pass add=True if these are further pictures of them, "
+                f"enrolled already: {_listed(names[known])}; pass add=True if these are further images of them, "
                 "remove them first if these are to replace the others, and give other people other names"
             )
         described, errors = self._describe(getattr(self, "featurizer_", None), X, self.retriever_.effective_metric_)
@@ -101,24 +101,24 @@ class GalleryMixin:
         self._take(copy(self.retriever_).partial_fit(rows, names, metadata=_sources(X, valid)), self._strangers)
 
     def _compare_with_enrolled(self, rows, names, places, known):
-        """Refuse pictures that are there as somebody else, and warn of people who look as if they were."""
+        """Refuse images that are there as somebody else, and warn of people who look as if they were."""
         nearest = self._nearest(rows)
         taken_for = self.people_[nearest.person]
         same = np.flatnonzero((nearest.similarity == 1) & (taken_for != names))
         if len(same):
             i = same[0]
             raise ValueError(
-                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but is a picture that is enrolled as "
+                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but is an image that is enrolled as "
                 f"{plain(taken_for[i])!r}: one person would be there twice; leave it out, or correct the name"
             )
         n_strangers = len(self._strangers)
-        stranger = same_picture_of_two(
+        stranger = same_image_of_two(
             np.concatenate((self._strangers, rows)), np.arange(n_strangers + len(rows)) >= n_strangers
         )
         if stranger is not None:
             i = stranger[1] - n_strangers
             raise ValueError(
-                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but fit was given the same picture as that "
+                f"X[{places[i]}] is to be enrolled as {plain(names[i])!r}, but fit was given the same image as that "
                 "of a stranger, whom the threshold is to keep out; leave it out, or fit again without that stranger"
             )
         accepted = nearest.similarity >= self._threshold
@@ -131,7 +131,7 @@ class GalleryMixin:
                 other = self.people_[others[counts.argmax()]]
                 warn_user(
                     EnrolmentWarning(
-                        f"{plain(name)!r} is enrolled now, but {counts.max():,} of {own.sum():,} pictures would have "
+                        f"{plain(name)!r} is enrolled now, but {counts.max():,} of {own.sum():,} images would have "
                         f"been taken for {plain(other)!r}: if they are one person, remove({[plain(name)]!r}) and "
                         f"enroll them as {plain(other)!r} with add=True"
                     )
@@ -175,8 +175,8 @@ class GalleryMixin:
         if self.unknown_label is None or len(people) > 1 or len(strangers):
             return None
         message = (
-            f"{plain(people[0])!r} is the only person enrolled, and there are no pictures of strangers: nothing tells "
-            "how alike two people may be; enroll others, or give fit pictures of others with "
+            f"{plain(people[0])!r} is the only person enrolled, and there are no images of strangers: nothing tells "
+            "how alike two people may be; enroll others, or give fit images of others with "
             f"y={self.unknown_label!r}"
         )
         if first:
@@ -215,7 +215,7 @@ class GalleryMixin:
             raise ValueError("the gallery is empty: nobody can be recognised; enroll(X, y) people first")
 
     def _describe(self, featurizer, X, metric, y=None, *, fit=False):
-        """Return descriptors, and the table of pictures that have none."""
+        """Return descriptors, and the table of images that have none."""
         reasons = {}
         if featurizer is None:
             rows = validate_data(self, X, reset=fit, dtype=np.float32, order="C", ensure_all_finite=False)
@@ -237,16 +237,16 @@ class GalleryMixin:
             raise FaceError(f'{named}; remove it from X or pass on_error="nan"', errors)
         lost = "" if names is None else _lost(names, enrolled, stranger)
         what = "have no descriptor" if names is None else "are left out"
-        warn_user(FaceWarning(f"{len(errors):,} pictures {what}{lost}; the first is {named}", errors))
+        warn_user(FaceWarning(f"{len(errors):,} images {what}{lost}; the first is {named}", errors))
 
     def _nearest(self, rows):
-        """Find the two best people of each row: as many pictures as it takes to see two people."""
-        n_queries, n_pictures = len(rows), len(self._codes)
+        """Find the two best people of each row: as many images as it takes to see two people."""
+        n_queries, n_images = len(rows), len(self._codes)
         two = min(2, len(self.people_))
         found = Nearest(
             *(np.full(n_queries, fill) for fill in (-1, np.nan, -1, -1, np.nan)),
         )
-        todo, k = np.arange(n_queries), min(n_pictures, two + 2)
+        todo, k = np.arange(n_queries), min(n_images, two + 2)
         while len(todo):
             distances, positions = self.retriever_.kneighbors(rows[todo], k)
             people = self._codes[positions]
@@ -258,8 +258,8 @@ class GalleryMixin:
             at = np.flatnonzero(seen)
             found.runner_up[todo[at]] = people[at, second[at]]
             found.runner_up_similarity[todo[at]] = similarity[at, second[at]]
-            todo = todo[~seen] if k < n_pictures and two == 2 else todo[:0]
-            k = min(n_pictures, 4 * k)
+            todo = todo[~seen] if k < n_images and two == 2 else todo[:0]
+            k = min(n_images, 4 * k)
         return found
 
     def _named(self, nearest):
@@ -273,17 +273,17 @@ class GalleryMixin:
 
 
 def _check_one_person_each(rows, names, places):
-    twice = same_picture_of_two(rows, pd.factorize(names)[0])
+    twice = same_image_of_two(rows, pd.factorize(names)[0])
     if twice is not None:
         (i, name_i), (j, name_j) = ((places[row], names[row]) for row in twice)
         raise ValueError(
-            f"X[{i}] and X[{j}] are the same picture, but y says that one is {plain(name_i)!r} and the other "
+            f"X[{i}] and X[{j}] are the same image, but y says that one is {plain(name_i)!r} and the other "
             f"{plain(name_j)!r}: one person would be there twice; leave one out, or correct the names"
         )
 
 
 def _failures(X, described, reasons):
-    """Tabulate pictures without a descriptor; descriptors that are given (X is None) load no reader of pictures."""
+    """Tabulate images without a descriptor; descriptors that are given (X is None) load no reader of images."""
     rows = np.flatnonzero(~described.valid).tolist()
     sources = _describe_sources(X, rows) if rows else []
     table = [(i, source, reasons.get(i) or described.reason(i)) for i, source in zip(rows, sources, strict=True)]
@@ -292,19 +292,19 @@ def _failures(X, described, reasons):
 
 def _describe_sources(X, rows):
     if X is not None:
-        from sklearn_psp._images import as_pictures
+        from sklearn_psp._images import as_images
         from sklearn_psp.exceptions import ImageInputError
 
         try:
-            pictures = as_pictures(X)
-            return [pictures.describe(i) for i in rows]
+            images = as_images(X)
+            return [images.describe(i) for i in rows]
         except (ImageInputError, TypeError):  # a stream that has been read, or nothing that is known
             pass
     return [f"row {i}" for i in rows]
 
 
 def _sources(X, rows):
-    """Return the metadata of the gallery: paths of pictures, where they have one."""
+    """Return the metadata of the gallery: paths of images, where they have one."""
     names = source_names(X)
     return pd.DataFrame(
         {"source": np.full(np.count_nonzero(rows), None) if names is None else names[rows]}, dtype=object

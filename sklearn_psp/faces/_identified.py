@@ -23,10 +23,10 @@ def identified_frame(identifier, X, select):
     ----------
     identifier : FaceIdentifier
         Fitted, with people in its gallery.
-    X : collection of pictures, or array-like of shape (n_pictures, n_features)
-        Pictures.
+    X : collection of images, or array-like of shape (n_images, n_features)
+        Images.
     select : {"all", "largest", "confident", "error"}
-        Which faces of a picture with several.
+        Which faces of an image with several.
 
     Returns
     -------
@@ -42,15 +42,15 @@ def identified_frame(identifier, X, select):
         faces.loc[errors["index"], "reason"] = errors["reason"].to_numpy(dtype=object)
     index = own_index(X)
     if index is not None:
-        faces["picture"] = index[faces["picture"]]
+        faces["image"] = index[faces["image"]]
     return faces
 
 
 def _aligned_faces(identifier, featurizer, X, select):
-    """Tabulate the faces that the first step of the featurizer finds, and the pictures without one."""
+    """Tabulate the faces that the first step of the featurizer finds, and the images without one."""
     aligner = clone(featurizer[0]).set_params(select=select, on_error=identifier.on_error)
     chips, faces, errors = aligner._search(X, cut=True, need_face=False)
-    faces = faces.loc[faces["selected"], ["picture", *_BOX]].reset_index(drop=True)
+    faces = faces.loc[faces["selected"], ["image", *_BOX]].reset_index(drop=True)
     chips = [chip for chip in chips if chip is not None]
     described = None
     if chips:
@@ -58,12 +58,12 @@ def _aligned_faces(identifier, featurizer, X, select):
     without = _with_names(_boxes(errors["index"].to_numpy()), None, identifier)
     without["reason"] = pd.Series(errors["reason"], dtype=object)
     parts = [part for part in (_with_names(faces, described, identifier), without) if len(part)]
-    return pd.concat(parts, ignore_index=True).sort_values("picture", kind="stable", ignore_index=True)
+    return pd.concat(parts, ignore_index=True).sort_values("image", kind="stable", ignore_index=True)
 
 
-def _boxes(pictures):
-    """Return a row for each picture, with no box."""
-    return pd.DataFrame({"picture": pictures, **dict.fromkeys(_BOX, np.nan)})
+def _boxes(images):
+    """Return a row for each image, with no box."""
+    return pd.DataFrame({"image": images, **dict.fromkeys(_BOX, np.nan)})
 
 
 def _with_names(faces, described, identifier):

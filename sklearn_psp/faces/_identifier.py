@@ -28,14 +28,14 @@ __all__ = ["FaceIdentifier"]
 class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstimator):
     """Say who of the enrolled people a face is, or that it is none of them.
 
-    The score of a person is that of their most alike enrolled picture. The best person is named if the score is at or
-    above `threshold_`, which lets a share `fpir` of strangers be named, as measured on pictures that are at hand:
-    strangers that y says are `unknown_label`, and each enrolled picture against everybody else.
+    The score of a person is that of their most alike enrolled image. The best person is named if the score is at or
+    above `threshold_`, which lets a share `fpir` of strangers be named, as measured on images that are at hand:
+    strangers that y says are `unknown_label`, and each enrolled image against everybody else.
 
     Parameters
     ----------
     featurizer : "dlib_face", transformer or None, default="dlib_face"
-        Turns pictures into descriptors. `"dlib_face"` stands for `make_face_featurizer()`: faces found and aligned by
+        Turns images into descriptors. `"dlib_face"` stands for `make_face_featurizer()`: faces found and aligned by
         dlib, and described by its network (extra `faces`). Give an estimator to set and tune its parameters, such as
         `featurizer__aligner__detector`. It is cloned and fitted by `fit`, and not fitted again by `enroll`. None: X
         holds descriptors.
@@ -45,19 +45,19 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         The threshold, in the metric of `retriever`: a cosine similarity, or a distance with a minus sign. None: it is
         fitted for `fpir`, again whenever people are enrolled or removed, because the rate grows with the gallery.
     unknown_label : object, default="unknown"
-        What `predict` calls a face that is nobody's, and y a picture of somebody who is not enrolled. None: everybody
+        What `predict` calls a face that is nobody's, and y an image of somebody who is not enrolled. None: everybody
         gets a name (closed set), there is no threshold, and it is a classifier like any other.
     unknown_prior : float in (0, 1), default=0.5
         Share of strangers among the faces that `predict_proba` will be shown.
     retriever : NearestImageRetriever or None, default=None
         How the gallery is searched; its parameters are taken. None: `NearestImageRetriever()`, by cosine similarity.
     on_error : {"raise", "nan"}, default="raise"
-        What happens to a picture that cannot be read or has no face: an error that names it; or it is left out by `fit`
+        What happens to an image that cannot be read or has no face: an error that names it; or it is left out by `fit`
         and `enroll` and has probabilities of NaN, with one `FaceWarning` for all of them. `predict` has no label for
         it, and raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan"
         too.
     random_state : int, RandomState instance or None, default=None
-        Seed of the choice of pictures that stand for a large gallery when the threshold is fitted.
+        Seed of the choice of images that stand for a large gallery when the threshold is fitted.
 
     Attributes
     ----------
@@ -71,16 +71,16 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         Share of the non-mated probes that `threshold_` names; NaN where there were none. On other strangers it will
         be different.
     fpir_interval_ : tuple of two floats
-        Its confidence interval at 95%, which takes probes for independent; several pictures of a stranger are not.
+        Its confidence interval at 95%, which takes probes for independent; several images of a stranger are not.
     fnir_ : float
-        Share of enrolled pictures that are not given their own name when the others are the gallery; NaN if nobody has
-        two pictures.
+        Share of enrolled images that are not given their own name when the others are the gallery; NaN if nobody has
+        two images.
     fnir_interval_ : tuple of two floats
         Its confidence interval.
     n_mated_, n_nonmated_ : int
         Probes of which the rates were measured.
     retriever_ : NearestImageRetriever
-        The gallery: descriptors, names as labels, and the paths of the pictures as metadata `source`.
+        The gallery: descriptors, names as labels, and the paths of the images as metadata `source`.
     featurizer_ : transformer
         The fitted featurizer. Only if there is one.
     n_features_in_ : int
@@ -88,11 +88,11 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features. Only without `featurizer`, and if X has string names.
     errors_ : pandas.DataFrame
-        Pictures that `fit` left out: `index`, `source`, `reason`. Only with `on_error="nan"`.
+        Images that `fit` left out: `index`, `source`, `reason`. Only with `on_error="nan"`.
 
     See Also
     --------
-    FaceVerifier : Tells whether two pictures show the same person.
+    FaceVerifier : Tells whether two images show the same person.
     sklearn_psp.metrics.fpir_fnir : The rates.
     sklearn_psp.displays.MatchDisplay : Draws faces with their names.
 
@@ -165,10 +165,10 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
-            Pictures as the featurizer takes them, one face each; with `featurizer=None` descriptors.
-        y : array-like of shape (n_pictures,)
-            Who is in each: names of one kind, such as str or int. Pictures of `unknown_label` are not enrolled; they
+        X : collection of images, or array-like of shape (n_images, n_features)
+            Images as the featurizer takes them, one face each; with `featurizer=None` descriptors.
+        y : array-like of shape (n_images,)
+            Who is in each: names of one kind, such as str or int. Images of `unknown_label` are not enrolled; they
             are strangers that the threshold is fitted on.
 
         Returns
@@ -179,17 +179,17 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         Raises
         ------
         ImageReadError
-            With `on_error="raise"`, if a picture cannot be read; a `FaceError`, if it has no face.
+            With `on_error="raise"`, if an image cannot be read; a `FaceError`, if it has no face.
         ValueError
-            If nobody is enrolled, a name is missing, a picture is enrolled as two people, or as a person and a
+            If nobody is enrolled, a name is missing, an image is enrolled as two people, or as a person and a
             stranger, or there is nothing to fit the threshold on: one person alone, and no strangers.
 
         Warns
         -----
         FewPairsWarning
-            If there are too few probes for `fpir`, or nobody has two pictures.
+            If there are too few probes for `fpir`, or nobody has two images.
         FaceWarning
-            With `on_error="nan"`, if pictures are left out.
+            With `on_error="nan"`, if images are left out.
         """
         names, stranger = check_names(y, X, self.unknown_label)
         self._fit(X, names, stranger)
@@ -201,12 +201,12 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
+        X : collection of images, or array-like of shape (n_images, n_features)
             As in `fit`.
-        y : array-like of shape (n_pictures,)
+        y : array-like of shape (n_images,)
             Who is in each.
         add : bool, default=False
-            Whether names may be there already, whose pictures these are added to.
+            Whether names may be there already, whose images these are added to.
 
         Returns
         -------
@@ -218,13 +218,13 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ImageReadError
             As in `fit`. Nobody is added then.
         ValueError
-            If somebody is enrolled already, and not `add`, a name is `unknown_label` or missing, or a picture is there
+            If somebody is enrolled already, and not `add`, a name is `unknown_label` or missing, or an image is there
             already as another person, or was given to `fit` as a stranger's. Nobody is added then.
 
         Warns
         -----
         EnrolmentWarning
-            If most pictures of somebody new would have been taken for the same enrolled person.
+            If most images of somebody new would have been taken for the same enrolled person.
         FewPairsWarning, FaceWarning
             As in `fit`.
         """
@@ -261,18 +261,18 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
+        X : collection of images, or array-like of shape (n_images, n_features)
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures,)
+        ndarray of shape (n_images,)
             Names, of `classes_`.
 
         Raises
         ------
         FaceError
-            If a picture has no descriptor, with `on_error="nan"`: there is no name for that, not even that of unknown
+            If an image has no descriptor, with `on_error="nan"`: there is no name for that, not even that of unknown
             people. `predict_proba` gives it NaN, and `identify` a row with the reason.
         ValueError
             If the gallery is empty.
@@ -281,7 +281,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         if len(errors):
             first = errors.iloc[0]
             raise FaceError(
-                f"{len(errors):,} pictures have no descriptor, the first is X[{first['index']}] ({first['source']}): "
+                f"{len(errors):,} images have no descriptor, the first is X[{first['index']}] ({first['source']}): "
                 f"{first['reason']}; no label says so; predict_proba gives them NaN",
                 errors,
             )
@@ -297,18 +297,18 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
+        X : collection of images, or array-like of shape (n_images, n_features)
             As in `fit`.
 
         Returns
         -------
-        ndarray of shape (n_pictures, n_classes), float64
-            Rows of sum 1, in the order of `classes_`; of NaN for pictures without a descriptor, with `on_error="nan"`.
+        ndarray of shape (n_images, n_classes), float64
+            Rows of sum 1, in the order of `classes_`; of NaN for images without a descriptor, with `on_error="nan"`.
 
         Raises
         ------
         ValueError
-            If nobody has two pictures, or there is one person alone and no stranger, so that nothing says what a score
+            If nobody has two images, or there is one person alone and no stranger, so that nothing says what a score
             means, or if the gallery is empty.
         """
         described, _ = self._probes(X)
@@ -321,55 +321,55 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
+        X : collection of images, or array-like of shape (n_images, n_features)
             As in `fit`.
-        y : array-like of shape (n_pictures,)
+        y : array-like of shape (n_images,)
             Who is in each; anybody who is not enrolled should be `unknown_label`.
-        sample_weight : array-like of shape (n_pictures,), default=None
-            Weights of the pictures.
+        sample_weight : array-like of shape (n_images,), default=None
+            Weights of the images.
 
         Returns
         -------
         score : float
-            The accuracy. Pictures without a descriptor are left out, with `on_error="nan"`.
+            The accuracy. Images without a descriptor are left out, with `on_error="nan"`.
         """
         names, _ = check_names(y, X, self.unknown_label)
         described, _ = self._probes(X)
         check_one_name_each(names, len(described.rows))
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, names)[described.valid]
         if not described.valid.any():
-            raise FaceError("none of the pictures has a descriptor: there is nothing to score")
+            raise FaceError("none of the images has a descriptor: there is nothing to score")
         named = self._named(self._nearest(described.rows[described.valid]))
         # Not names with names: scikit-learn refuses numbers beside "unknown".
         right = named == names[described.valid]
         return float(accuracy_score(np.ones(len(right), dtype=bool), right, sample_weight=weights))
 
     def identify(self, X, *, select="all"):
-        """Tabulate the faces of pictures and who they are.
+        """Tabulate the faces of images and who they are.
 
         Parameters
         ----------
-        X : collection of pictures, or array-like of shape (n_pictures, n_features)
-            As in `fit`, but a picture may have any number of faces if the featurizer is a `Pipeline` that begins with a
+        X : collection of images, or array-like of shape (n_images, n_features)
+            As in `fit`, but an image may have any number of faces if the featurizer is a `Pipeline` that begins with a
             `FaceAligner`.
         select : {"all", "largest", "confident", "error"}, default="all"
-            Which faces of a picture with several, as for `FaceAligner`.
+            Which faces of an image with several, as for `FaceAligner`.
 
         Returns
         -------
         faces : DataFrame
-            A row for each face, in the order of the pictures: `picture`, its position in X, or its index if X is a
+            A row for each face, in the order of the images: `image`, its position in X, or its index if X is a
             Series or one-column DataFrame; `left`, `top`, `right`, `bottom`, the box in pixels, and `confidence` of the
             detector (NaN where no aligner found them); `name`, or `unknown_label`; `score` and `probability` of the
-            best person (the latter NaN if nobody has two pictures); `source`, the path of their most alike picture;
-            `runner_up` and `runner_up_score`, the next person, missing if there is none; `reason`, None. A picture
+            best person (the latter NaN if nobody has two images); `source`, the path of their most alike image;
+            `runner_up` and `runner_up_score`, the next person, missing if there is none; `reason`, None. An image
             without a face, or with `on_error="nan"` one that cannot be read, has one row with the `reason` and nothing
             else.
 
         Raises
         ------
         ImageReadError
-            If a picture cannot be read, with `on_error="raise"`.
+            If an image cannot be read, with `on_error="raise"`.
         ValueError
             If the gallery is empty, or `select` is something else.
         """
@@ -381,8 +381,8 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     def _probabilities(self, rows):
         if self._calibration is None:
             missing = (
-                "nobody has two pictures in the gallery, so nothing says how alike two pictures of one person are, and "
-                "no probability can be given: enroll further pictures with enroll(X, y, add=True)"
+                "nobody has two images in the gallery, so nothing says how alike two images of one person are, and "
+                "no probability can be given: enroll further images with enroll(X, y, add=True)"
                 if len(self._codes) == len(self.people_)
                 else "there is one person in the gallery and no stranger, so nothing says how alike two people are, "
                 "and no probability can be given: enroll others"

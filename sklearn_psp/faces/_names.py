@@ -12,31 +12,31 @@ __all__ = ["check_names", "check_one_name_each", "n_items", "plain", "sorted_nam
 
 
 def check_names(y, X, unknown_label):
-    """Check who is in pictures.
+    """Check who is in images.
 
     Parameters
     ----------
-    y : array-like of shape (n_pictures,)
+    y : array-like of shape (n_images,)
         Names.
     X : object
-        The pictures; where it tells how many there are, before any of them is read.
+        The images; where it tells how many there are, before any of them is read.
     unknown_label : object
         The name of strangers; None: there are none.
 
     Returns
     -------
-    names : ndarray of shape (n_pictures,)
+    names : ndarray of shape (n_images,)
         The names.
-    stranger : ndarray of shape (n_pictures,), bool
+    stranger : ndarray of shape (n_images,), bool
         Who is none of the people.
 
     Raises
     ------
     ValueError
-        If they are missing, of different kinds, or not one a picture.
+        If they are missing, of different kinds, or not one an image.
     """
     if y is None:
-        raise ValueError("FaceIdentifier requires y to be passed, but the target y is None: a name for each picture")
+        raise ValueError("FaceIdentifier requires y to be passed, but the target y is None: a name for each image")
     names = column_or_1d(as_label_array(y), warn=True)
     check_one_name_each(names, n_items(X, default=len(names)))
     missing = np.flatnonzero(pd.isna(names))
@@ -52,17 +52,17 @@ def check_names(y, X, unknown_label):
     return names, np.fromiter((name == unknown_label for name in names.tolist()), bool, len(names))
 
 
-def check_one_name_each(names, n_pictures):
-    """Refuse names that are not one for each picture."""
-    if len(names) != n_pictures:
+def check_one_name_each(names, n_images):
+    """Refuse names that are not one for each image."""
+    if len(names) != n_images:
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n_pictures:,} pictures, but y has "
+            f"Found input variables with inconsistent numbers of samples: X has {n_images:,} images, but y has "
             f"{len(names):,} names"
         )
 
 
 def n_items(X, default=None):
-    """Return how many pictures or rows X holds, if it tells without being read."""
+    """Return how many images or rows X holds, if it tells without being read."""
     shape = getattr(X, "shape", None)
     if shape:
         return shape[0]

@@ -1,4 +1,4 @@
-"""A threshold that keeps strangers out, and what it and scores are worth, from pictures whose people are known."""
+"""A threshold that keeps strangers out, and what it and scores are worth, from images whose people are known."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OpenSet(NamedTuple):
     n_mated, n_nonmated : int
         Number of probes.
     calibration : tuple or None
-        The fields of a `Calibration`; None where nobody has two pictures.
+        The fields of a `Calibration`; None where nobody has two images.
     """
 
     threshold: float
@@ -54,19 +54,19 @@ class OpenSet(NamedTuple):
 def fit_open_set(vectors, codes, n_people, strangers, *, metric, fpir, threshold, random_state):
     """Fit the threshold of a gallery, and measure it.
 
-    Non-mated probes are the strangers and, as they would fare if they were not enrolled, pictures of the gallery
-    against everybody else. Mated probes are the same pictures of the gallery against the others.
+    Non-mated probes are the strangers and, as they would fare if they were not enrolled, images of the gallery
+    against everybody else. Mated probes are the same images of the gallery against the others.
 
     Parameters
     ----------
     vectors : ndarray of shape (n_vectors, n_features), float32
         The gallery; of unit length for the metric "cosine".
     codes : ndarray of shape (n_vectors,), int
-        Whose picture each is, from 0; everybody has one.
+        Whose image each is, from 0; everybody has one.
     n_people : int
         Number of people, at least one.
     strangers : ndarray of shape (n_strangers, n_features), float32
-        Pictures of people who are not enrolled.
+        Images of people who are not enrolled.
     metric : {"cosine", "euclidean"}
         The metric that the gallery is searched by.
     fpir : float or None
@@ -84,7 +84,7 @@ def fit_open_set(vectors, codes, n_people, strangers, *, metric, fpir, threshold
     Warns
     -----
     FewPairsWarning
-        If there are too few probes for the rate, or nobody has two pictures.
+        If there are too few probes for the rate, or nobody has two images.
     """
     n_probes = max(100, min(_N_PROBES, _MOST_SIMILARITIES // n_people))
     own, best_other, others = cohort(
@@ -112,8 +112,8 @@ def fit_open_set(vectors, codes, n_people, strangers, *, metric, fpir, threshold
         knows = ". The threshold knows strangers alone" if fitted else ""
         warn_user(
             FewPairsWarning(
-                "nobody has two pictures in the gallery: how often enrolled people are not recognised (fnir_) cannot "
-                f"be measured, and probabilities cannot be given{knows}; enroll two or more pictures of some people"
+                "nobody has two images in the gallery: how often enrolled people are not recognised (fnir_) cannot "
+                f"be measured, and probabilities cannot be given{knows}; enroll two or more images of some people"
             )
         )
     result = OpenSet(threshold, n_mated=int(mated.sum()), n_nonmated=len(nonmated), calibration=calibration)

@@ -1,4 +1,4 @@
-"""Pairs of pictures: from what a user may pass to each picture once, and back to pairs where one cannot be used."""
+"""Pairs of images: from what a user may pass to each image once, and back to pairs where one cannot be used."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ITEM = re.compile(r"\bX\[(\d+)\]")
 
 
 class Pairs(NamedTuple):
-    """Pairs, each picture once.
+    """Pairs, each image once.
 
     Attributes
     ----------
     items : list or ndarray
-        The pictures, or their descriptors.
+        The images, or their descriptors.
     first, second : ndarray of shape (n_pairs,), intp
         Which of them a pair is of.
     index : pandas.Index
@@ -46,7 +46,7 @@ class Pairs(NamedTuple):
         return len(self.first)
 
     def people(self, same):
-        """Number the people, as far as genuine pairs tell: pictures that a chain of them connects are of one.
+        """Number the people, as far as genuine pairs tell: images that a chain of them connects are of one.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class Pairs(NamedTuple):
         Returns
         -------
         ndarray of shape (n_items,), int32
-            The person of each picture.
+            The person of each image.
         """
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -71,10 +71,10 @@ def as_pairs(pairs: Any, *, descriptors: bool = False) -> Pairs:
     Parameters
     ----------
     pairs : list, array or DataFrame
-        Pairs of pictures: a list or another iterable of pairs, an array of shape (n, 2, ...), or a DataFrame with two
+        Pairs of images: a list or another iterable of pairs, an array of shape (n, 2, ...), or a DataFrame with two
         columns.
     descriptors : bool, default=False
-        Whether they are pairs of vectors, not of pictures.
+        Whether they are pairs of vectors, not of images.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def as_pairs(pairs: Any, *, descriptors: bool = False) -> Pairs:
         if pairs.shape[1] != 2:
             raise ImageInputError(
                 f"pairs is a DataFrame of {pairs.shape[1]} columns ({', '.join(map(repr, pairs.columns[:10]))}), but "
-                "two are needed: pass the columns that hold the pictures, for example pairs[['first', 'second']]"
+                "two are needed: pass the columns that hold the images, for example pairs[['first', 'second']]"
             )
         index = pairs.index
         pairs = list(zip(*(pairs.iloc[:, side].tolist() for side in range(2)), strict=True))
@@ -106,7 +106,7 @@ def as_pairs(pairs: Any, *, descriptors: bool = False) -> Pairs:
         except (TypeError, ValueError) as error:
             raise ImageInputError(
                 f"featurizer=None takes pairs of descriptors, vectors of one length, which these are not ({error}); "
-                'for pictures pass a featurizer, such as "dlib_face"'
+                'for images pass a featurizer, such as "dlib_face"'
             ) from error
         return _from_numbers(numbers, descriptors)._replace(index=_named(index, len(pairs)))
     items: list = []
@@ -130,7 +130,7 @@ def _check_pair(i: int, pair: Any) -> None:
         return
     what = f"{type(pair).__name__} of length {len(pair)}" if is_pair else type(pair).__name__
     raise ImageInputError(
-        f"pairs must be {_FORMS}, but pairs[{i}] is no pair: a {what}; of two lists of pictures make "
+        f"pairs must be {_FORMS}, but pairs[{i}] is no pair: a {what}; of two lists of images make "
         "list(zip(first, second, strict=True))"
     )
 
@@ -171,12 +171,12 @@ def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
     pairs : Pairs
         The pairs.
     reasons : dict of int to str
-        Why a picture cannot be used, by its place in `items`.
+        Why an image cannot be used, by its place in `items`.
 
     Returns
     -------
     DataFrame
-        One row for each such picture of a pair: `index` (position of the pair), `side` ("first" or "second"), `source`
+        One row for each such image of a pair: `index` (position of the pair), `side` ("first" or "second"), `source`
         and `reason`.
     """
     from sklearn_psp._images._sources import describe_source
@@ -192,9 +192,9 @@ def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
 
 @contextlib.contextmanager
 def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
-    """Let what a featurizer says of pictures be said of pairs.
+    """Let what a featurizer says of images be said of pairs.
 
-    Errors that name pictures are raised anew with the pair and the side; warnings about pictures are held back.
+    Errors that name images are raised anew with the pair and the side; warnings about images are held back.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
     Yields
     ------
     dict of int to str
-        Why a picture could not be used, by its place in `items`; filled when the block ends.
+        Why an image could not be used, by its place in `items`; filled when the block ends.
     """
     try:
         with holding_reasons() as reasons:

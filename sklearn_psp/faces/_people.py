@@ -1,4 +1,4 @@
-"""Similarities to people rather than to pictures, and what a gallery scores when pictures are taken out of it."""
+"""Similarities to people rather than to images, and what a gallery scores when images are taken out of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from sklearn_psp.utils._arrays import blocks, squared_norms
 
-__all__ = ["Cohort", "cohort", "person_similarities", "same_picture_of_two"]
+__all__ = ["Cohort", "cohort", "person_similarities", "same_image_of_two"]
 
 # Compared at a time: 16 MiB of products, and 8 MiB of 128 features.
 _QUERIES, _VECTORS = 256, 8192
 
 
 def person_similarities(queries, vectors, codes, n_people, own=None):
-    r"""Similarity of queries to people: that to the most alike picture of each.
+    r"""Similarity of queries to people: that to the most alike image of each.
 
     .. math:: s(x, p) = \max_{v \in p} 1 - \tfrac{1}{2} \lVert x - v \rVert^2
 
@@ -26,7 +26,7 @@ def person_similarities(queries, vectors, codes, n_people, own=None):
     vectors : ndarray of shape (n_vectors, n_features), float32
         The gallery.
     codes : ndarray of shape (n_vectors,), int
-        Whose picture each is, from 0; everybody has one.
+        Whose image each is, from 0; everybody has one.
     n_people : int
         Number of people.
     own : ndarray of shape (n_queries,), int, or None, default=None
@@ -41,7 +41,7 @@ def person_similarities(queries, vectors, codes, n_people, own=None):
     ordered_codes = codes[order]
     similarities = np.full((len(queries), n_people), -np.inf)
     for part in blocks(len(order), _VECTORS):
-        # float64: products of float32 rows do not tell nearly equal pictures apart.
+        # float64: products of float32 rows do not tell nearly equal images apart.
         vectors_of = vectors[order[part]].astype(np.float64)
         halves = squared_norms(vectors[order[part]]) / 2
         first = ordered_codes[part.start]
@@ -58,12 +58,12 @@ def person_similarities(queries, vectors, codes, n_people, own=None):
 
 
 class Cohort(NamedTuple):
-    """What pictures of the gallery score when they are taken out of it, one by one.
+    """What images of the gallery score when they are taken out of it, one by one.
 
     Parameters
     ----------
     own : ndarray of shape (n_probes,), float64
-        Similarity to the other pictures of the same person; minus infinity where there are none.
+        Similarity to the other images of the same person; minus infinity where there are none.
     best_other : ndarray of shape (n_probes,), float64
         The best similarity to anybody else, which is what the person would score if not enrolled; minus infinity where
         nobody else is.
@@ -77,14 +77,14 @@ class Cohort(NamedTuple):
 
 
 def cohort(vectors, codes, n_people, *, n_probes, n_others, random_state):
-    """Take pictures out of a gallery one by one, and compare them with what is left.
+    """Take images out of a gallery one by one, and compare them with what is left.
 
     Parameters
     ----------
     vectors : ndarray of shape (n_vectors, n_features), float32
         The gallery.
     codes : ndarray of shape (n_vectors,), int
-        Whose picture each is, from 0; everybody has one.
+        Whose image each is, from 0; everybody has one.
     n_people : int
         Number of people.
     n_probes : int
@@ -112,15 +112,15 @@ def _drawn(n, n_most, random_state):
     return np.arange(n) if n <= n_most else np.sort(random_state.choice(n, n_most, replace=False))
 
 
-def same_picture_of_two(vectors, codes):
-    """Find a picture that is enrolled as two people.
+def same_image_of_two(vectors, codes):
+    """Find an image that is enrolled as two people.
 
     Parameters
     ----------
     vectors : ndarray of shape (n_vectors, n_features), float32, C-contiguous
         Descriptors.
     codes : ndarray of shape (n_vectors,), int
-        Whose picture each is.
+        Whose image each is.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Why pictures could not be used, as the steps of a featurizer say it in their warnings."""
+"""Why images could not be used, as the steps of a featurizer say it in their warnings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["holding_reasons", "own_on_error", "reasons_of"]
 
 @contextlib.contextmanager
 def holding_reasons() -> Iterator[dict[int, str]]:
-    """Hold back warnings about pictures, and note what they say; other warnings are issued when the block ends.
+    """Hold back warnings about images, and note what they say; other warnings are issued when the block ends.
 
     Yields
     ------
     dict of int to str
-        Why a picture could not be used, by its position; filled when the block ends.
+        Why an image could not be used, by its position; filled when the block ends.
     """
     reasons: dict[int, str] = {}
     with warnings.catch_warnings(record=True) as caught:
@@ -41,7 +41,7 @@ def reasons_of(errors: pd.DataFrame) -> dict[int, str]:
 
 @contextlib.contextmanager
 def own_on_error(estimator) -> Iterator[None]:
-    """Say why an error about pictures comes through although the estimator has `on_error="nan"`."""
+    """Say why an error about images comes through although the estimator has `on_error="nan"`."""
     try:
         yield
     except ImageReadError as error:

@@ -52,7 +52,7 @@ def pair_similarities(rows, first, second):
 
 def as_score(similarity, metric):
     """Show a similarity in a metric: itself for "cosine", the distance with a minus sign for "euclidean"."""
-    # A threshold that nothing reaches may lie above the similarity of a picture to itself, where no distance is.
+    # A threshold that nothing reaches may lie above the similarity of an image to itself, where no distance is.
     return similarity if metric == "cosine" else -np.sqrt(np.maximum(2 - 2 * np.asarray(similarity), 0))
 
 

@@ -1,4 +1,4 @@
-"""FaceVerifier: do two pictures show the same person?"""
+"""FaceVerifier: do two images show the same person?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NOT_FITTED = (
 
 
 class Verification(NamedTuple):
-    """What `FaceVerifier.verify` says of two pictures.
+    """What `FaceVerifier.verify` says of two images.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ class Verification(NamedTuple):
 
 
 class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
-    """Tell whether two pictures show the same person, by a threshold that was learned from labelled pairs.
+    """Tell whether two images show the same person, by a threshold that was learned from labelled pairs.
 
-    The pictures of a pair are described, compared, and accepted if their score is at or above `threshold_`. What the
+    The images of a pair are described, compared, and accepted if their score is at or above `threshold_`. What the
     threshold is to reach is `target`; what it reaches on the pairs of `fit`, and how far it may be off, are attributes.
 
     Parameters
     ----------
     featurizer : "dlib_face", transformer or None, default="dlib_face"
-        Turns pictures into descriptors. `"dlib_face"` stands for `make_face_featurizer()`: faces found and aligned by
+        Turns images into descriptors. `"dlib_face"` stands for `make_face_featurizer()`: faces found and aligned by
         dlib, and described by its network (extra `faces`). Give an estimator to set and tune its parameters, such as
         `featurizer__psp__bin_sizes`. It is cloned and fitted; who is whom it is told by the genuine pairs. None: the
         pairs hold descriptors.
@@ -73,7 +73,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     confidence : float in (0, 1), default=0.95
         How sure the intervals are.
     on_error : {"raise", "nan"}, default="raise"
-        What happens to a pair of which a picture cannot be read or has no face: an error that names it, or NaN and one
+        What happens to a pair of which an image cannot be read or has no face: an error that names it, or NaN and one
         `FaceWarning` for all of them. `fit` and `score` leave such pairs out then; `predict` has no label for them, and
         raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan" too.
     random_state : int, RandomState instance or None, default=None
@@ -84,7 +84,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     threshold_ : float
         A pair is accepted if its score is at or above it; in the metric's units.
     threshold_interval_ : tuple of two floats
-        Confidence interval of the threshold, by a bootstrap over the pictures; see
+        Confidence interval of the threshold, by a bootstrap over the images; see
         `sklearn_psp.metrics.threshold_interval`.
     far_, frr_ : float
         False acceptance and false rejection rate on the pairs of `fit`. On others they will be worse.
@@ -101,7 +101,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     n_features_in_ : int
         Length of the descriptors. Only with `featurizer=None`.
     errors_ : pandas.DataFrame
-        Pictures of `fit` that left a pair out: `index` (position of the pair), `side`, `source`, `reason`. Only with
+        Images of `fit` that left a pair out: `index` (position of the pair), `side`, `source`, `reason`. Only with
         `on_error="nan"`.
 
     See Also
@@ -170,8 +170,8 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         pairs : list of pairs, array of shape (n_pairs, 2, ...), or DataFrame with two columns
-            Pairs of pictures: paths, bytes, PIL images or arrays; with `featurizer=None` of descriptors, of shape
-            (n_pairs, 2, n_features). A picture that is in several pairs is described once.
+            Pairs of images: paths, bytes, PIL images or arrays; with `featurizer=None` of descriptors, of shape
+            (n_pairs, 2, n_features). An image that is in several pairs is described once.
         y : array-like of shape (n_pairs,), bool or 0 and 1
             1 for a pair of the same person.
 
@@ -185,7 +185,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         ImageInputError
             If they are no pairs.
         ImageReadError
-            With `on_error="raise"`, if a picture cannot be read; a `FaceError`, if it has no face.
+            With `on_error="raise"`, if an image cannot be read; a `FaceError`, if it has no face.
         ValueError
             If y is not bool, or 0 and 1, or there are no pairs of one kind.
 
@@ -351,35 +351,35 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         return float(accuracy_score(same[kept], similarity[kept] >= self._threshold, sample_weight=weights))
 
     def verify(self, a, b):
-        """Compare two pictures, or two lists of pictures one by one.
+        """Compare two images, or two lists of images one by one.
 
         Parameters
         ----------
-        a, b : picture, or collection of pictures
+        a, b : image, or collection of images
             A path, bytes, a PIL image or an array each; or lists, columns or arrays of them, of one length. With
             `featurizer=None` descriptors, of shape (n_features,) or (n_pairs, n_features).
 
         Returns
         -------
         Verification or DataFrame
-            For two pictures whether it is the `same` person, the `score`, the `threshold`, and the `probability`. For
+            For two images whether it is the `same` person, the `score`, the `threshold`, and the `probability`. For
             two lists a table with a row for each pair and these columns, and with `on_error="nan"` a `reason` where
-            pictures cannot be compared, and `same` is missing.
+            images cannot be compared, and `same` is missing.
 
         Raises
         ------
         ImageInputError
-            If one is a picture and the other a list, or their lengths differ.
+            If one is an image and the other a list, or their lengths differ.
         ImageReadError
-            If one of two single pictures cannot be read, or has no face, whatever `on_error` says.
+            If one of two single images cannot be read, or has no face, whatever `on_error` says.
         """
         check_is_fitted(self, msg=_NOT_FITTED)
         a, b = (side.iloc[:, 0] if isinstance(side, pd.DataFrame) and side.shape[1] == 1 else side for side in (a, b))
         index = a.index if isinstance(a, pd.Series) else None
         single = [self._is_single(side) for side in (a, b)]
         if single[0] != single[1] or not (single[0] or len(a) == len(b)):
-            what = "one picture and a collection" if single[0] != single[1] else f"{len(a)} and {len(b)} pictures"
-            raise ImageInputError(f"verify takes two pictures, or two collections of one length, got {what}")
+            what = "one image and a collection" if single[0] != single[1] else f"{len(a)} and {len(b)} images"
+            raise ImageInputError(f"verify takes two images, or two collections of one length, got {what}")
         if single[0]:
             return self._verify_two(a, b)
         similarity, errors = self._similarities(list(zip(a, b, strict=True)))
@@ -408,12 +408,12 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             table["reason"] = said.reindex(table.index).astype(object).where(lambda reason: reason.notna(), None)
         return table if index is None else table.set_axis(index)
 
-    def _is_single(self, picture):
+    def _is_single(self, image):
         if not hasattr(self, "featurizer_"):
-            return np.ndim(picture) == 1 and np.asarray(picture).dtype.kind != "O"  # a column may hold vectors
-        from sklearn_psp._images._sources import is_one_picture
+            return np.ndim(image) == 1 and np.asarray(image).dtype.kind != "O"  # a column may hold vectors
+        from sklearn_psp._images._sources import is_one_image
 
-        return is_one_picture(picture)
+        return is_one_image(image)
 
     def _labels(self, similarity):
         return self.classes_[(similarity >= self._threshold).astype(np.intp)]

@@ -26,9 +26,9 @@ def threshold_interval(y_true, scores, target, *, items=None, confidence=0.95, n
     r"""Confidence interval of the threshold that reaches a target, by the bootstrap.
 
     The threshold is chosen on resampled pairs, again and again; the interval holds the middle share of what comes out.
-    Pairs that share pictures are not independent, and an interval that takes them for it is too narrow. Where it is
-    told which pictures they are of, pictures are drawn with replacement, and a pair of the pictures a and b is there as
-    often as both were drawn, :math:`w_{ab} = w_a w_b` [1]_. A pair whose pictures are in no other is drawn by itself.
+    Pairs that share images are not independent, and an interval that takes them for it is too narrow. Where it is
+    told which images they are of, images are drawn with replacement, and a pair of the images a and b is there as
+    often as both were drawn, :math:`w_{ab} = w_a w_b` [1]_. A pair whose images are in no other is drawn by itself.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def threshold_interval(y_true, scores, target, *, items=None, confidence=0.95, n
     target : {"accuracy", "eer"} or tuple ("far", rate)
         What the threshold is to reach, as for `threshold_at`.
     items : array-like of shape (n_pairs, 2) or None, default=None
-        The two pictures, or people, of each pair, as numbers or names. None draws pairs, as if none shared any.
+        The two images, or people, of each pair, as numbers or names. None draws pairs, as if none shared any.
     confidence : float in (0, 1), default=0.95
         Share of the resampled thresholds that the interval holds.
     n_resamples : int, default=500
@@ -107,12 +107,10 @@ def _drawing(items, n_pairs, random_state):
         return lambda: _draw(n_pairs, random_state)
     items = np.asarray(items)
     if items.shape != (n_pairs, 2):
-        raise ValueError(
-            f"items must hold the two pictures of each of the {n_pairs} pairs; got the shape {items.shape}"
-        )
+        raise ValueError(f"items must hold the two images of each of the {n_pairs} pairs; got the shape {items.shape}")
     places = np.unique(items, return_inverse=True)[1].reshape(n_pairs, 2)
     n_times = np.bincount(places.ravel())
-    twice = places[:, :1] == places[:, 1:]  # a picture that is compared with itself
+    twice = places[:, :1] == places[:, 1:]  # an image that is compared with itself
     alone = (n_times[places] == 1 + twice).all(axis=1)
     n_alone = int(alone.sum())
     names, shared = np.unique(places[~alone], return_inverse=True)

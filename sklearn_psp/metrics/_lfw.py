@@ -105,7 +105,7 @@ def read_lfw_pairs(path):
 
     The first line of `pairs.txt` holds the number of folds and n, the number of pairs of either kind in a fold; that
     of `pairsDevTrain.txt` and `pairsDevTest.txt` only n, for one fold. For each fold follow n lines `name number
-    number`, two pictures of the same person, and then n lines `name number name number`, pictures of two people.
+    number`, two images of the same person, and then n lines `name number name number`, images of two people.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def read_lfw_pairs(path):
     -------
     pairs : DataFrame
         One row a pair, in the order of the file, with the columns `fold` (from 0), `name_a`, `number_a`, `name_b`,
-        `number_b`, `same` (bool), and `file_a`, `file_b`: the files below the folder of the pictures, such as
+        `number_b`, `same` (bool), and `file_a`, `file_b`: the files below the folder of the images, such as
         `Abel_Pacheco/Abel_Pacheco_0001.jpg`.
 
     Raises
@@ -209,7 +209,7 @@ def _read_pair(path, number, line, same):
     name_a, number_a, name_b, number_b = (*fields[:2], fields[0], fields[2]) if same else fields
     for text in (number_a, number_b):
         if not _is_number(text):
-            raise ValueError(f"{where}: the number of a picture must be an integer from 1; got {text!r}")
+            raise ValueError(f"{where}: the number of an image must be an integer from 1; got {text!r}")
     if not same and name_a == name_b:
         raise ValueError(f"{where}: {name_a!r} is paired with itself where a pair of two people must be")
     return name_a, int(number_a), name_b, int(number_b), same

@@ -291,7 +291,7 @@ def rate_interval(n_errors, n, *, confidence=0.95):
     .. math:: \left[ B_{\alpha/2}(k, n - k + 1), \; B_{1-\alpha/2}(k + 1, n - k) \right]
 
     and 0 below for k = 0, 1 above for k = n. It covers the true rate at least as often as it says. Pairs that share
-    people or pictures are not independent, and the interval is then too narrow: count people, not pairs, or draw
+    people or images are not independent, and the interval is then too narrow: count people, not pairs, or draw
     people with replacement.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Database augmentation: compare averages of neighbours instead of single pictures."""
+"""Database augmentation: compare averages of neighbours instead of single images."""
 
 from __future__ import annotations
 

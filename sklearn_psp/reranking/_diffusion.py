@@ -21,7 +21,7 @@ _MAX_ITERATIONS = 1000
 class Diffusion(Reranker):
     r"""Let the similarity of the query spread over the graph of neighbours.
 
-    A picture is near if a chain of near neighbours leads to it, even where it does not look like the query itself [1]_.
+    An image is near if a chain of near neighbours leads to it, even where it does not look like the query itself [1]_.
     With :math:`s_{ij}` the cosine of candidates i and j, :math:`s_i` that of the query and candidate i, and N(i) the k
     nearest rows of the whole gallery,
 

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: two pictures are alike if they have the same mutual neighbours."""
+"""k-reciprocal re-ranking: two images are alike if they have the same mutual neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["KReciprocal"]
 class KReciprocal(Reranker):
     r"""Compare sets of mutual neighbours by their Jaccard distance.
 
-    With N(p, k) the picture p and its k nearest in the gallery and the query together, and d the cosine distance [1]_,
+    With N(p, k) the image p and its k nearest in the gallery and the query together, and d the cosine distance [1]_,
 
     .. math::
         R(p, k) &= \{ g \in N(p, k) : p \in N(g, k) \} \\
@@ -35,7 +35,7 @@ class KReciprocal(Reranker):
         Number of neighbours among which mutual ones are sought. Half of it is rounded to the nearest even number, as
         `round` does.
     k_expansion : int, default=6
-        Over how many encodings the mean is taken, that of the picture itself included; 1 is none.
+        Over how many encodings the mean is taken, that of the image itself included; 1 is none.
     lambda_value : float in [0, 1], default=0.3
         Share of the plain distance.
     shortlist : int, default=500
@@ -55,7 +55,7 @@ class KReciprocal(Reranker):
 
     Notes
     -----
-    Distances are in [0, 1 + lambda_value]. A picture belongs to its own neighbours and encodings have a sum of 1, as in
+    Distances are in [0, 1 + lambda_value]. An image belongs to its own neighbours and encodings have a sum of 1, as in
     the code of the authors. The query counts as a neighbour of the vectors on its shortlist only. Encodings are sparse
     and made for what the shortlist needs. The defaults of k, k_expansion and lambda_value are those of [1]_.
 
@@ -207,9 +207,9 @@ def expanded_sets(R, R_half):
     Parameters
     ----------
     R : sparse array of shape (m, n)
-        Mutual neighbours, one row for each picture that is encoded; entries are 1.
+        Mutual neighbours, one row for each image that is encoded; entries are 1.
     R_half : sparse array of shape (n, n)
-        The same with half of k, for all pictures.
+        The same with half of k, for all images.
 
     Returns
     -------

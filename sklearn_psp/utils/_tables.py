@@ -1,4 +1,4 @@
-"""Tables: telling one from pictures, and laying the parts of a picture out as one."""
+"""Tables: telling one from images, and laying the parts of an image out as one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_rows", "is_table", "parts_frame"]
 
 
 def is_table(X):
-    """Tell a table of numbers, which scikit-learn validates, from a collection of pictures."""
+    """Tell a table of numbers, which scikit-learn validates, from a collection of images."""
     if issparse(X):
         return True
     if isinstance(X, pd.DataFrame):
@@ -24,14 +24,14 @@ def is_table(X):
 
 
 def check_rows(estimator, X, *, reset):
-    """Validate X as scikit-learn does where it is 2-D; pictures are validated as they are read."""
+    """Validate X as scikit-learn does where it is 2-D; images are validated as they are read."""
     if estimator.image_shape is None or not is_table(X):
         return X
     return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_2d=True)
 
 
 def parts_frame(sequence):
-    """Describe a sequence of parts; boxes are shares of the picture, adaptive cells may reach a little further."""
+    """Describe a sequence of parts; boxes are shares of the image, adaptive cells may reach a little further."""
     frame = pd.DataFrame([(p.level, p.row, p.column, p.rows, p.columns) for p in sequence])
     frame.columns = ["level", "row", "column", "n_rows", "n_columns"]
     return frame.assign(

@@ -19,7 +19,7 @@ __all__ = [
     "scaled_size",
 ]
 
-# Sides of a rescaled picture are multiples of this, half the stride of the usual backbones.
+# Sides of a rescaled image are multiples of this, half the stride of the usual backbones.
 _SIDE_STEP = 16
 
 
@@ -31,7 +31,7 @@ def check_image_size(image_size, own: tuple[int, int] = (224, 224)) -> tuple[int
     image_size : "auto", int or tuple of two ints
         The parameter.
     own : tuple of two ints, default=(224, 224)
-        What "auto" stands for: the size of the network's own pictures.
+        What "auto" stands for: the size of the network's own images.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def check_scales(scales) -> tuple[float, ...]:
 
 
 def scaled_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return (height, width) of a picture at a scale: exact at 1.0, else rounded to multiples of 16 pixels."""
+    """Return (height, width) of an image at a scale: exact at 1.0, else rounded to multiples of 16 pixels."""
     if scale == 1.0:
         return image_size
     height, width = (max(_SIDE_STEP, round(side * scale / _SIDE_STEP) * _SIDE_STEP) for side in image_size)
@@ -173,33 +173,33 @@ def check_projection(projection, n_levels: int, n_channels: int) -> np.ndarray |
     return matrices
 
 
-def check_labels(y, n_pictures: int) -> np.ndarray:
+def check_labels(y, n_images: int) -> np.ndarray:
     """Return labels of any type as integers from 0.
 
     Parameters
     ----------
-    y : array-like of shape (n_pictures,)
+    y : array-like of shape (n_images,)
         The labels.
-    n_pictures : int
-        Number of pictures.
+    n_images : int
+        Number of images.
 
     Returns
     -------
-    ndarray of shape (n_pictures,), int64
+    ndarray of shape (n_images,), int64
         Equal for equal labels.
 
     Raises
     ------
     ValueError
-        If their number is not that of the pictures, or one is missing.
+        If their number is not that of the images, or one is missing.
     """
     y = column_or_1d(y, warn=True)
-    if len(y) != n_pictures:
-        raise ValueError(f"X has {n_pictures:,} pictures, but y has {len(y):,} labels")
+    if len(y) != n_images:
+        raise ValueError(f"X has {n_images:,} images, but y has {len(y):,} labels")
     codes, _ = pd.factorize(y)
     if (codes < 0).any():
         missing = np.flatnonzero(codes < 0)
-        raise ValueError(f"y has {len(missing):,} missing labels, the first at {missing[0]}; leave those pictures out")
+        raise ValueError(f"y has {len(missing):,} missing labels, the first at {missing[0]}; leave those images out")
     return codes.astype(np.int64)
 
 

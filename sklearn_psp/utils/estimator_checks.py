@@ -1,7 +1,7 @@
-"""Checks for estimators that take pictures, in the manner of `sklearn.utils.estimator_checks`.
+"""Checks for estimators that take images, in the manner of `sklearn.utils.estimator_checks`.
 
-scikit-learn's own battery hands out tables of numbers; these hand out pictures. A transformer that passes both works in
-a `Pipeline` and a `GridSearchCV`, on whatever form the pictures come in.
+scikit-learn's own battery hands out tables of numbers; these hand out images. A transformer that passes both works in
+a `Pipeline` and a `GridSearchCV`, on whatever form the images come in.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sklearn_psp.utils._checks._failures import check_image_bad_item_becomes_nan
 from sklearn_psp.utils._checks._inputs import (
     check_image_empty_input,
     check_image_exif_turn,
-    check_image_generator_of_pictures,
+    check_image_generator_of_images,
     check_image_input_kinds,
     check_image_input_unchanged,
     check_image_missing_files,
-    check_image_single_picture,
+    check_image_single_image,
 )
 from sklearn_psp.utils._checks._invariance import (
     check_image_batch_size_invariance,
@@ -58,7 +58,7 @@ __all__ = [
     "check_image_exif_turn",
     "check_image_fit_keeps_params",
     "check_image_fit_transform",
-    "check_image_generator_of_pictures",
+    "check_image_generator_of_images",
     "check_image_input_kinds",
     "check_image_input_unchanged",
     "check_image_missing_files",
@@ -66,7 +66,7 @@ __all__ = [
     "check_image_pickle",
     "check_image_refit_forgets",
     "check_image_set_output_pandas",
-    "check_image_single_picture",
+    "check_image_single_image",
     "check_image_subset_invariance",
     "check_image_transform_keeps_dict",
     "check_image_unfitted",
@@ -81,8 +81,8 @@ _CHECKS = (
     check_image_exif_turn,
     check_image_input_unchanged,
     check_image_empty_input,
-    check_image_single_picture,
-    check_image_generator_of_pictures,
+    check_image_single_image,
+    check_image_generator_of_images,
     check_image_missing_files,
     check_image_bad_item_raises,
     check_image_subset_invariance,
@@ -109,16 +109,16 @@ _CHECKS_OF_METHOD = {"get_feature_names_out": check_image_set_output_pandas}
 
 
 def check_image_estimator(estimator):
-    """Run every check on a transformer or a classifier of pictures; the first that fails raises.
+    """Run every check on a transformer or a classifier of images; the first that fails raises.
 
     Parameters
     ----------
     estimator : estimator
-        A transformer of pictures: its `fit` and `transform` take paths, bytes, PIL images and arrays, in all the forms
-        that `PSPNetFeaturizer` takes, and `transform` returns one row of floats per picture. With a parameter
+        A transformer of images: its `fit` and `transform` take paths, bytes, PIL images and arrays, in all the forms
+        that `PSPNetFeaturizer` takes, and `transform` returns one row of floats per image. With a parameter
         `on_error` it takes "raise" and "nan", with a parameter `batch_size` any positive int. The invariances hold it
-        to float32. Or a classifier of pictures with `predict_proba`, which has checks of its own. Each check clones it
-        and makes its own pictures of 40 x 48 pixels.
+        to float32. Or a classifier of images with `predict_proba`, which has checks of its own. Each check clones it
+        and makes its own images of 40 x 48 pixels.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def parametrize_with_image_checks(estimators):
     Parameters
     ----------
     estimators : list of estimator
-        Instances of transformers or classifiers of pictures; see `check_image_estimator`.
+        Instances of transformers or classifiers of images; see `check_image_estimator`.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def parametrize_with_image_checks(estimators):
     >>> from sklearn_psp import PSPNetFeaturizer
     >>> from sklearn_psp.utils.estimator_checks import parametrize_with_image_checks
     >>> @parametrize_with_image_checks([PSPNetFeaturizer(image_size=32, precision="float32")])
-    ... def test_pictures(estimator, check):
+    ... def test_images(estimator, check):
     ...     check(estimator)
     """
     import pytest

@@ -1,4 +1,4 @@
-"""Tests of this folder run on one thread, on small pictures whose class is their colour."""
+"""Tests of this folder run on one thread, on small images whose class is their colour."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["_one_thread", "folder"]
 
 @pytest.fixture(scope="session")
 def training():
-    """Thirty pictures and their labels."""
+    """Thirty images and their labels."""
     return colours(30)
 
 
 @pytest.fixture(scope="session")
 def held_out():
-    """Eighteen other pictures and their labels."""
+    """Eighteen other images and their labels."""
     return colours(18, seed=1)
 
 
 @pytest.fixture(scope="session")
 def paths(training, tmp_path_factory):
-    """The thirty pictures as files."""
-    where = tmp_path_factory.mktemp("pictures")
+    """The thirty images as files."""
+    where = tmp_path_factory.mktemp("images")
     paths = [str(where / f"{i:02}.png") for i in range(len(training[0]))]
-    for path, picture in zip(paths, training[0], strict=True):
-        Image.fromarray(picture).save(path)
+    for path, image in zip(paths, training[0], strict=True):
+        Image.fromarray(image).save(path)
     return paths
 
 

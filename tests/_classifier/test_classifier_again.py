@@ -123,7 +123,7 @@ def test_parts_must_stay_as_they_are(training, params, named, verb):
 def test_warm_start_knows_its_classes(training):
     X, y = training
     model = quick(warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match="y has labels that are no classes of the training pictures: 'pink'"):
+    with pytest.raises(ValueError, match="y has labels that are no classes of the training images: 'pink'"):
         model.fit(X, np.where(y == "red", "pink", y))
     some = y != "red"
     assert model.fit(X[some], y[some]).classes_.tolist() == ["blue", "green", "red"]
@@ -166,7 +166,7 @@ def test_partial_fit_goes_on_after_fit_at_the_full_rate(training, held_out):
     assert model.history_["learning_rate"][3] == 1e-2
 
 
-@pytest.mark.parametrize("form", [lambda X, y: (X, y), lambda X, y: ([(X, y)],)], ids=["pictures", "stream"])
+@pytest.mark.parametrize("form", [lambda X, y: (X, y), lambda X, y: ([(X, y)],)], ids=["images", "stream"])
 def test_classes_of_partial_fit(training, form):
     X, y = training
     some = y != "red"
@@ -201,7 +201,7 @@ class Overflows(torch.nn.Module):
     steps = 0
 
     def forward(self, scores, classes):
-        """Return the loss of each picture."""
+        """Return the loss of each image."""
         self.steps += self.training
         return scores.sum(dim=1) + (torch.inf if self.steps > 1 else 0)
 

@@ -31,7 +31,7 @@ torch.set_num_threads(1)
 params = eval(sys.argv[3])
 quick(**params, checkpoint=sys.argv[1], callbacks=[Kills()]).fit(*colours(30), validation_data=colours(18, seed=1))
 """
-# Ten pictures a step, three steps an epoch. The killed one ends in the middle of its third epoch.
+# Ten images a step, three steps an epoch. The killed one ends in the middle of its third epoch.
 RUNS = {
     "head": {"batch_size": 10, "epochs": 5, "reduce_dim": 4, "part_weights": "learned", "dropout": 0.2},
     "all": {"train": "all", "batch_size": 10, "epochs": 4, "augment": True, "optimizer": "adamw"},
@@ -45,14 +45,14 @@ def checkpoint(tmp_path):
 
 
 class Counts:
-    """An augmentation that changes nothing and counts the pictures."""
+    """An augmentation that changes nothing and counts the images."""
 
-    n_pictures = 0
+    n_images = 0
 
-    def __call__(self, picture):
-        """Return the picture."""
-        Counts.n_pictures += 1
-        return picture
+    def __call__(self, image):
+        """Return the image."""
+        Counts.n_images += 1
+        return image
 
 
 def same_model(one, other):
@@ -133,9 +133,9 @@ def test_a_finished_run_is_taken_without_training(training, checkpoint, train):
     augment = Counts() if train == "all" else "auto"
     params = {"train": train, "augment": augment, "checkpoint": str(checkpoint)}
     model = quick(**params).fit(*training)
-    Counts.n_pictures, written = 0, checkpoint.read_bytes()
+    Counts.n_images, written = 0, checkpoint.read_bytes()
     same_model(quick(**params).fit(*training), model)
-    assert Counts.n_pictures == 0
+    assert Counts.n_images == 0
     assert checkpoint.read_bytes() == written
     taken = quick(**params).fit(*training).partial_fit(*training)
     assert len(taken.history_) == len(model.history_) + 1
@@ -196,10 +196,10 @@ def test_a_run_of_other_data_is_refused(training, held_out, paths, checkpoint):
     brighter = X.copy()
     brighter[3, 0, 0, 0] += 1
     for named, given in {
-        "pictures and labels": (brighter, y, weights, held_out),
-        "pictures and labels ": (X[::-1], y, weights, held_out),
-        "pictures and labels  ": (X, np.roll(y, 1), weights, held_out),
-        "pictures and labels   ": (paths, y, weights, held_out),
+        "images and labels": (brighter, y, weights, held_out),
+        "images and labels ": (X[::-1], y, weights, held_out),
+        "images and labels  ": (X, np.roll(y, 1), weights, held_out),
+        "images and labels   ": (paths, y, weights, held_out),
         "sample_weight": (X, y, weights[::-1], held_out),
         "sample_weight ": (X, y, None, held_out),
         "validation_data": (X, y, weights, opposite(held_out)),
@@ -219,12 +219,12 @@ def test_a_run_of_other_weights_is_refused(training, checkpoint):
 
 
 @pytest.mark.parametrize("train", ["head", "all"])
-def test_pictures_that_were_left_out_stay_out(training, bad_paths, checkpoint, train):
+def test_images_that_were_left_out_stay_out(training, bad_paths, checkpoint, train):
     model = quick(train, on_error="nan", checkpoint=checkpoint)
     with pytest.warns(ImageReadWarning):
         model.fit(bad_paths, training[1])
     other = quick(train, on_error="nan", checkpoint=checkpoint)
-    with pytest.warns(ImageReadWarning, match="2 pictures could not be read"):
+    with pytest.warns(ImageReadWarning, match="2 images could not be read"):
         other.fit(bad_paths, training[1])
     same_model(other, model)
     assert other.errors_.equals(model.errors_)

@@ -1,4 +1,4 @@
-"""What labels may be, and what is refused before a picture is read."""
+"""What labels may be, and what is refused before an image is read."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_torch_labels_are_numbers(training):
         (np.eye(3)[CODES].tolist(), r"pass y.argmax\(axis=1\)"),
         (torch.eye(3)[CODES], r"shape \(9, 3\) instead: .*pass y.argmax\(axis=1\)"),
         (pd.get_dummies(pd.Series(CODES)), r"pass y.argmax\(axis=1\)"),
-        (CODES[:-1], "X has 9 pictures, but y has 8 labels"),
-        (None, "requires y to be passed, but the target y is None: a label for each picture of X"),
+        (CODES[:-1], "X has 9 images, but y has 8 labels"),
+        (None, "requires y to be passed, but the target y is None: a label for each image of X"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(training, y, message):
@@ -90,20 +90,20 @@ def test_labels_that_cannot_be_learned_are_refused(training, y, message):
         ({"augment": True}, "train='head' runs the network once"),
         ({"early_stopping": True}, "early_stopping=True needs validation data: pass validation_data to fit"),
         ({"early_stopping": 3, "train": "all"}, "early_stopping=3 needs validation data"),
-        ({"validation_fraction": 0.1}, r"validation_fraction=0.1 of 9 pictures, by class: "),
+        ({"validation_fraction": 0.1}, r"validation_fraction=0.1 of 9 images, by class: "),
         ({"schedule": "step"}, "The 'schedule' parameter of PSPNetClassifier must be a str among"),
         ({"part_dropout": 1.0}, r"The 'part_dropout' parameter .* range \[0.0, 1.0\)"),
         ({"learning_rate": 0}, "The 'learning_rate' parameter"),
     ],
 )
-def test_wrong_parameters_are_refused_before_a_picture_is_read(params, message):
+def test_wrong_parameters_are_refused_before_a_image_is_read(params, message):
     with pytest.raises(ValueError, match=message):
         quick(**params).fit(NOWHERE, CODES)
 
 
 @pytest.mark.parametrize("n", [8, 10])
-def test_lengths_are_compared_before_a_picture_is_read(n):
-    with pytest.raises(ValueError, match=f"X has 9 pictures, but y has {n} labels"):
+def test_lengths_are_compared_before_a_image_is_read(n):
+    with pytest.raises(ValueError, match=f"X has 9 images, but y has {n} labels"):
         quick().fit(NOWHERE, np.arange(n) % 3)
 
 
@@ -118,11 +118,11 @@ def test_a_dimension_that_is_more_than_there_are_is_refused(training):
         ((NOWHERE, CODES, CODES), "validation_data must be a tuple .*got tuple of 3"),
         ([NOWHERE, CODES], "validation_data must be a tuple .*got list of 2"),
         (NOWHERE, "validation_data must be a tuple .*got list of 9"),
-        ((NOWHERE, None), "a label for each picture of validation_data"),
-        ((NOWHERE, CODES[:5]), "validation_data has 9 pictures, but y has 5 labels"),
+        ((NOWHERE, None), "a label for each image of validation_data"),
+        ((NOWHERE, CODES[:5]), "validation_data has 9 images, but y has 5 labels"),
     ],
 )
-def test_validation_data_of_another_form_are_refused_before_a_picture_is_read(validation_data, message):
+def test_validation_data_of_another_form_are_refused_before_a_image_is_read(validation_data, message):
     with pytest.raises(ValueError, match=message):
         quick().fit(NOWHERE, CODES, validation_data=validation_data)
 

@@ -27,12 +27,12 @@ TRAINS = ["head", "last_stage", "all"]
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Numbers of pictures that went through a frozen network, pass by pass."""
+    """Numbers of images that went through a frozen network, pass by pass."""
     return watch_networks(monkeypatch)
 
 
 @pytest.mark.parametrize("params", [{}, {"part_dropout": 0.0}, {"reduce_dim": 3}], ids=str)
-def test_the_frozen_network_runs_once_a_picture(training, held_out, seen, params):
+def test_the_frozen_network_runs_once_a_image(training, held_out, seen, params):
     quick(epochs=5, **params).fit(*training, validation_data=held_out)
     assert sum(seen) == 48
 
@@ -48,7 +48,7 @@ def test_of_a_stream_too(training, seen):
     assert sum(seen) == 30
 
 
-def test_the_network_itself_is_called_once_a_picture(training, tmp_path):
+def test_the_network_itself_is_called_once_a_image(training, tmp_path):
     quick(backbone=TallyNet(tmp_path / "tally"), epochs=5).fit(*training)
     assert (tmp_path / "tally").stat().st_size == 30
 

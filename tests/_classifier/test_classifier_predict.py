@@ -153,7 +153,7 @@ FORMS = {
 
 @pytest.mark.parametrize("train", ["head", "all"])
 @pytest.mark.parametrize("form", FORMS)
-def test_pictures_train_alike_whatever_they_come_as(training, paths, train, form):
+def test_images_train_alike_whatever_they_come_as(training, paths, train, form):
     X, y = training
     expected, other = quick(train).fit(X, y), FORMS[form](X, paths)
     model = quick(train).fit(other, y)
@@ -162,7 +162,7 @@ def test_pictures_train_alike_whatever_they_come_as(training, paths, train, form
 
 
 @pytest.mark.parametrize("train", ["head", "all"])
-def test_rows_of_a_table_are_pictures_with_image_shape(training, train):
+def test_rows_of_a_table_are_images_with_image_shape(training, train):
     X, y = training
     rows = X.reshape(len(X), -1)
     model, expected = quick(train, image_shape=(32, 32, 3)).fit(rows, y), quick(train).fit(X, y)
@@ -202,9 +202,9 @@ def test_a_real_network_is_trained_from_its_last_stage():
     assert model.featurizer_.backbone_info_["source"].startswith("trained from the package")
 
 
-def test_batches_of_pictures_are_predicted_too(training):
+def test_batches_of_images_are_predicted_too(training):
     X, y = training
     model = quick().fit(X, y)
     np.testing.assert_allclose(
-        model.predict_proba(pictures for pictures, _ in batches(X, y)), model.predict_proba(X), atol=1e-5
+        model.predict_proba(images for images, _ in batches(X, y)), model.predict_proba(X), atol=1e-5
     )

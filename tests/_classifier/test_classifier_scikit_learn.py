@@ -35,7 +35,7 @@ def test_search_over_what_is_trained_and_how(training, paths):
     assert search.predict(paths).tolist() == training[1].tolist()
 
 
-def test_search_takes_pictures_in_a_column_of_a_table(training, paths):
+def test_search_takes_images_in_a_column_of_a_table(training, paths):
     frame = pd.DataFrame({"path": paths}, index=range(100, 130))
     search = GridSearchCV(quick(), {"pooling": ["avg", "max"]}, cv=2).fit(frame[["path"]], training[1])
     assert search.score(frame["path"], training[1]) == 1.0
@@ -56,7 +56,7 @@ def test_clone_is_unfitted_and_fits_alike(training):
     np.testing.assert_array_equal(copy.fit(*training).coef_, model.coef_)
 
 
-def test_it_is_a_classifier_of_pictures():
+def test_it_is_a_classifier_of_images():
     tags = get_tags(PSPNetClassifier())
     assert is_classifier(PSPNetClassifier())
     assert tags.target_tags.required

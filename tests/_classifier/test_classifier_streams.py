@@ -1,4 +1,4 @@
-"""Iterables of (pictures, labels) batches in the place of X and y."""
+"""Iterables of (images, labels) batches in the place of X and y."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("form", STREAMS)
 @pytest.mark.parametrize("train", ["head", "all"])
-def test_batches_are_pictures_with_their_labels(training, held_out, train, form):
+def test_batches_are_images_with_their_labels(training, held_out, train, form):
     X, y = training
     model = quick(train, epochs=8).fit(STREAMS[form](X, y), validation_data=STREAMS[form](*held_out))
     assert model.classes_.tolist() == ["blue", "green", "red"]
@@ -51,7 +51,7 @@ def test_batches_are_pictures_with_their_labels(training, held_out, train, form)
     assert len(model.history_) == 8
 
 
-def test_the_head_of_a_stream_is_that_of_its_pictures(training):
+def test_the_head_of_a_stream_is_that_of_its_images(training):
     stream, together = quick().fit(batches(*training)), quick().fit(*training)
     assert stream.history_.equals(together.history_)
     np.testing.assert_array_equal(stream.coef_, together.coef_)
@@ -67,8 +67,8 @@ def test_how_often_a_stream_is_gone_through(training):
 @pytest.mark.parametrize("train", ["head", "all"])
 def test_data_loaders_shuffle_as_they_do(training, held_out, train):
     codes = torch.from_numpy(np.searchsorted(np.sort(NAMES), training[1]))
-    pictures = torch.from_numpy(training[0].transpose(0, 3, 1, 2).copy())
-    loader = DataLoader(TensorDataset(pictures, codes), batch_size=7, shuffle=True)
+    images = torch.from_numpy(training[0].transpose(0, 3, 1, 2).copy())
+    loader = DataLoader(TensorDataset(images, codes), batch_size=7, shuffle=True)
     model = quick(train, epochs=8).fit(loader)
     np.testing.assert_array_equal(np.sort(NAMES)[model.predict(held_out[0])], held_out[1])
 
@@ -86,9 +86,9 @@ def test_a_generator_can_be_read_once(training, held_out):
     ("X", "y", "message"),
     [
         (lambda X, y: [X[:9], X[9:]], None, "requires y to be passed, but the target y is None"),
-        (lambda X, y: iter([X[:9], X[9:]]), None, "item 0 is none. It is a batch of pictures without labels"),
-        (lambda X, y: iter([X[:9], X[9:]]), "y", r"iterable of batches: let it yield \(pictures, labels\), or pass a"),
-        (lambda X, y: [(X[:9], y[:8])], None, "has 9 pictures and 8 labels"),
+        (lambda X, y: iter([X[:9], X[9:]]), None, "item 0 is none. It is a batch of images without labels"),
+        (lambda X, y: iter([X[:9], X[9:]]), "y", r"iterable of batches: let it yield \(images, labels\), or pass a"),
+        (lambda X, y: [(X[:9], y[:8])], None, "has 9 images and 8 labels"),
         (lambda X, y: [(X, np.eye(3)[np.unique(y, return_inverse=True)[1]])], None, r"labels.argmax\(axis=1\)"),
         (lambda X, y: [(X[y == "red"], y[y == "red"])], None, r"y has 1 class \('red'\)"),
         (lambda X, y: [(X, y, np.ones(len(y)))], None, "weights of samples are not used"),
@@ -115,7 +115,7 @@ def test_labels_of_a_stream_that_change_are_refused(training):
             items = list(super().__iter__())
             return iter(items if self.n_passes == 1 else [(X, np.where(y == "red", "pink", y))])
 
-    with pytest.raises(ValueError, match="labels that are no classes of the training pictures: 'pink'"):
+    with pytest.raises(ValueError, match="labels that are no classes of the training images: 'pink'"):
         quick("all").fit(Changes(batches(X, y)))
 
 
@@ -126,6 +126,6 @@ def test_partial_fit_takes_a_stream(training):
     assert len(model.history_) == 4
 
 
-def test_a_picture_that_cannot_be_read_is_named(training, bad_paths):
+def test_a_image_that_cannot_be_read_is_named(training, bad_paths):
     with pytest.raises(ImageReadError, match=r"broken.png"):
         quick().fit(batches(bad_paths[:10], training[1][:10]))

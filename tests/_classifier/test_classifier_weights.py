@@ -1,4 +1,4 @@
-"""What counts how much: weights of classes and of pictures, and what the model is judged by."""
+"""What counts how much: weights of classes and of images, and what the model is judged by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def same_model(one, other):
 
 
 @pytest.mark.parametrize("train", TRAINS)
-def test_a_picture_of_weight_zero_is_left_out_exactly(training, train):
+def test_a_image_of_weight_zero_is_left_out_exactly(training, train):
     X, y = training
     weights = np.ones(len(X))
     weights[[0, 7, 8]] = 0
@@ -28,7 +28,7 @@ def test_a_picture_of_weight_zero_is_left_out_exactly(training, train):
     same_model(quick(train).fit(X, y, weights), quick(train).fit(X[kept], y[kept]))
 
 
-def test_a_class_of_which_no_picture_counts_is_none(training):
+def test_a_class_of_which_no_image_counts_is_none(training):
     X, y = training
     assert quick().fit(X, y, (y != "red").astype(float)).classes_.tolist() == ["blue", "green"]
 
@@ -44,7 +44,7 @@ def test_only_the_proportions_of_weights_count(training, train):
 
 
 @pytest.mark.parametrize("train", TRAINS)
-def test_weight_of_a_class_is_that_of_its_pictures(training, train):
+def test_weight_of_a_class_is_that_of_its_images(training, train):
     X, y = training
     by_class = {"red": 4.0, "green": 1.0, "blue": 0.5}
     weights = np.array([by_class[label] for label in y])

@@ -8,7 +8,7 @@ import pytest
 from sklearn_psp._cli import _demo
 from sklearn_psp.datasets import load_photographs
 
-# 320 pictures are described: seconds on an idle machine, minutes on one that is shared by many.
+# 320 images are described: seconds on an idle machine, minutes on one that is shared by many.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -46,7 +46,7 @@ def test_all_photographs__are_credited(shown, parse_page):
 def test_page__has_every_copy_beside_its_nearest_photographs(shown, parse_page):
     (_, out, err), path = shown
     assert f"Page written to {path}" in out
-    assert "describing pictures" in err
+    assert "describing images" in err
     page = parse_page(path)
     assert len(page.with_class("query")) == 140
     assert len(page.with_class("distance")) == 5 * 140

@@ -18,33 +18,33 @@ NAMES = ["china", "flower", "astronaut", "chelsea", "coffee"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A folder as people have them: folders below, spaces, a copy in capitals, files that are no pictures."""
+def images(tmp_path_factory):
+    """A folder as people have them: folders below, spaces, a copy in capitals, files that are no images."""
     photographs = load_photographs()
     paths = dict(zip(photographs.target_names, photographs.filenames, strict=True))
-    folder = tmp_path_factory.mktemp("cli") / "my pictures"
+    folder = tmp_path_factory.mktemp("cli") / "my images"
     (folder / "below <b>&").mkdir(parents=True)
     (folder / ".hidden").mkdir()
     for name in NAMES:
         shutil.copy(paths[name], folder / Path(paths[name]).name)
     shutil.copy(paths["chelsea"], folder / "below <b>&" / "COPY.PNG")
     shutil.copy(paths["chelsea"], folder / ".hidden" / "chelsea.png")
-    (folder / "notes.txt").write_text("no picture")
-    (folder / "broken.jpg").write_bytes(b"no picture either")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "broken.jpg").write_bytes(b"no image either")
     (folder / "below <b>&" / "cut.jpg").write_bytes(Path(paths["rocket"]).read_bytes()[:3000])
     return folder
 
 
 @pytest.fixture(scope="module")
-def found(command, pictures):
-    """A search for two pictures, one of the folder and one of another, with its page."""
-    query = pictures.parent / "elsewhere.jpg"
-    shutil.copy(pictures / "flower.jpg", query)
-    page = pictures.parent / "new folder" / "page.html"
-    return command("search", pictures, "chelsea.png", query, "--n-neighbors", 3, "-o", page, "--quiet"), page
+def found(command, images):
+    """A search for two images, one of the folder and one of another, with its page."""
+    query = images.parent / "elsewhere.jpg"
+    shutil.copy(images / "flower.jpg", query)
+    page = images.parent / "new folder" / "page.html"
+    return command("search", images, "chelsea.png", query, "--n-neighbors", 3, "-o", page, "--quiet"), page
 
 
-def test_search__prints_nearest_pictures_with_distances(found):
+def test_search__prints_nearest_images_with_distances(found):
     (status, out, err), _ = found
     assert status == 0
     assert err == ""
@@ -68,9 +68,9 @@ def test_query_that_is_in_the_folder__does_not_find_itself(found):
 def test_unreadable_files__are_survived_and_listed(found):
     (_, out, _), _ = found
     assert "2 files could not be read:" in out
-    assert re.search(r"broken\.jpg: not a picture of a format that Pillow reads \(17 bytes\)", out)
+    assert re.search(r"broken\.jpg: not an image of a format that Pillow reads \(17 bytes\)", out)
     assert re.search(r"cut\.jpg: truncated JPEG \(3,000 bytes\)", out)
-    assert "6 pictures searched for 2" in out
+    assert "6 images searched for 2" in out
     assert ".hidden" not in out
     assert "notes.txt" not in out
 
@@ -85,32 +85,32 @@ def test_page__is_self_contained_and_has_all_queries(found, parse_page):
     assert "elsewhere.jpg" in page.text
     assert "below <b>&/COPY.PNG" in page.text
     assert "broken.jpg" in page.text
-    # A picture that is shown twice is in the page once.
-    assert page.html.count("data:image/jpeg") == len({attrs["class"] for attrs in page.with_class("picture")})
+    # An image that is shown twice is in the page once.
+    assert page.html.count("data:image/jpeg") == len({attrs["class"] for attrs in page.with_class("image")})
 
 
 def test_page__has_the_results_as_a_table(found, parse_page):
     link = next(attrs["href"] for tag, attrs in parse_page(found[1]).elements if tag == "a")
     table = pd.read_csv(io.BytesIO(base64.b64decode(link.partition(",")[2])))
-    assert table.columns.tolist() == ["query", "rank", "picture", "distance"]
+    assert table.columns.tolist() == ["query", "rank", "image", "distance"]
     assert len(table) == 6
 
 
-def test_folder_of_queries_and_a_second_gallery__without_a_page(command, pictures, tmp_path, monkeypatch):
+def test_folder_of_queries_and_a_second_gallery__without_a_page(command, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     queries = tmp_path / "queries"
     queries.mkdir()
-    shutil.copy(pictures / "china.jpg", queries)
+    shutil.copy(images / "china.jpg", queries)
     (queries / "bad.png").write_bytes(b"bad")
     more = tmp_path / "more"
     more.mkdir()
-    shutil.copy(pictures / "china.jpg", more / "temple.jpg")
-    status, out, err = command("search", pictures, queries, "--also", more, "--no-page", "-n", 100)
+    shutil.copy(images / "china.jpg", more / "temple.jpg")
+    status, out, err = command("search", images, queries, "--also", more, "--no-page", "-n", 100)
     assert status == 0
-    assert "describing pictures" in err
+    assert "describing images" in err
     assert re.search(r"1 +0\.000 +(china|temple)\.jpg\n +2 +0\.000 +(china|temple)\.jpg", out)
-    assert "bad.png: not a picture" in out
-    assert "7 pictures searched for 1" in out
+    assert "bad.png: not an image" in out
+    assert "7 images searched for 1" in out
     assert not list(tmp_path.glob("*.html"))
 
 
@@ -120,40 +120,40 @@ def test_nothing_readable__is_one_clear_error(command, tmp_path):
     status, _, err = command("search", tmp_path / "gallery", tmp_path / "gallery", "--no-page", "-q")
     assert status == 2
     assert err.count("\n") == 1
-    assert "none of the pictures could be read" in err
+    assert "none of the images could be read" in err
 
 
-def test_no_readable_query_in_a_folder__is_one_clear_error(command, pictures, tmp_path):
+def test_no_readable_query_in_a_folder__is_one_clear_error(command, images, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"bad")
-    status, _, err = command("search", pictures, tmp_path, "--no-page", "-q")
+    status, _, err = command("search", images, tmp_path, "--no-page", "-q")
     assert status == 2
     assert err.splitlines() == [
-        "python -m sklearn_psp search: error: QUERY: none of the pictures to search for could be read"
+        "python -m sklearn_psp search: error: QUERY: none of the images to search for could be read"
     ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{pictures}/none", "a.jpg"], "IMAGES: there is no folder '.*none'"),
-        (["{pictures}/china.jpg", "a.jpg"], "IMAGES must be a folder of pictures, but '.*china.jpg' is a file"),
-        (["{empty}", "{pictures}"], "IMAGES holds no pictures: .*ends in .avif"),
-        (["{pictures}", "nothing.jpg"], "QUERY: there is no file 'nothing.jpg'"),
-        (["{pictures}", "broken.jpg"], "QUERY: the picture '.*broken.jpg' could not be decoded: not a picture"),
-        (["{pictures}", "notes.txt"], "QUERY: the picture '.*notes.txt' could not be decoded: not a picture"),
-        (["{pictures}", "{empty}"], "QUERY holds no pictures: "),
-        (["{pictures}", "china.jpg", "--output", "{empty}"], "--output must be a file, but '.*' is a folder"),
-        (["{pictures}", "china.jpg", "--output", "{pictures}/notes.txt/a.html"], "--output: nothing can be written to"),
-        (["{pictures}", "china.jpg", "--backbone", "nonet"], "backbone='nonet'"),
-        (["{pictures}", "china.jpg", "--device", "cuda:99"], "device"),
-        (["{pictures}", "china.jpg", "--weights", "{empty}/none.pth"], "weights='.*none.pth'"),
+        (["{images}/none", "a.jpg"], "IMAGES: there is no folder '.*none'"),
+        (["{images}/china.jpg", "a.jpg"], "IMAGES must be a folder of images, but '.*china.jpg' is a file"),
+        (["{empty}", "{images}"], "IMAGES holds no images: .*ends in .avif"),
+        (["{images}", "nothing.jpg"], "QUERY: there is no file 'nothing.jpg'"),
+        (["{images}", "broken.jpg"], "QUERY: the image '.*broken.jpg' could not be decoded: not an image"),
+        (["{images}", "notes.txt"], "QUERY: the image '.*notes.txt' could not be decoded: not an image"),
+        (["{images}", "{empty}"], "QUERY holds no images: "),
+        (["{images}", "china.jpg", "--output", "{empty}"], "--output must be a file, but '.*' is a folder"),
+        (["{images}", "china.jpg", "--output", "{images}/notes.txt/a.html"], "--output: nothing can be written to"),
+        (["{images}", "china.jpg", "--backbone", "nonet"], "backbone='nonet'"),
+        (["{images}", "china.jpg", "--device", "cuda:99"], "device"),
+        (["{images}", "china.jpg", "--weights", "{empty}/none.pth"], "weights='.*none.pth'"),
     ],
 )
-def test_mistake__is_one_line_and_status_2(command, pictures, tmp_path, monkeypatch, arguments, message):
+def test_mistake__is_one_line_and_status_2(command, images, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    filled = [argument.format(pictures=pictures, empty=empty) for argument in arguments]
+    filled = [argument.format(images=images, empty=empty) for argument in arguments]
     status, out, err = command("search", *filled, "--quiet")
     assert status == 2
     assert out == ""

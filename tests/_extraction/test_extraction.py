@@ -1,4 +1,4 @@
-"""From pictures to features: each content runs once, every row is where it belongs, and progress counts them all."""
+"""From images to features: each content runs once, every row is where it belongs, and progress counts them all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_psp._extraction._table import Batcher, FeatureTable
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
 
 UNCENTRED = FAST | {"center": False}
-PICTURES = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
 ORDER = [3, 3, 0, 5, 3, 9, 0, 1, 1, 1, 2, 8, 9]  # seven contents
 
 
@@ -31,28 +31,28 @@ def tiny(folder):
 
 @pytest.fixture
 def files(tmp_path):
-    """A file for every picture."""
+    """A file for every image."""
     paths = [tmp_path / f"{i}.png" for i in range(10)]
-    for path, picture in zip(paths, PICTURES, strict=True):
-        Image.fromarray(picture).save(path)
+    for path, image in zip(paths, IMAGES, strict=True):
+        Image.fromarray(image).save(path)
     return paths
 
 
-def in_batches(pictures):
-    return (pictures[start : start + 3] for start in range(0, len(pictures), 3))
+def in_batches(images):
+    return (images[start : start + 3] for start in range(0, len(images), 3))
 
 
 @pytest.fixture(params=["array", "larger array", "list", "paths", "bytes", "images", "stream"])
 def form(request, files):
-    """Function from positions to pictures, in one of the forms of X, and the descriptors' pictures."""
+    """Function from positions to images, in one of the forms of X, and the descriptors' images."""
     return {
-        "array": lambda order: PICTURES[order],
-        "larger array": lambda order: PICTURES[order].repeat(2, axis=1).repeat(2, axis=2),
-        "list": lambda order: list(PICTURES[order]),
+        "array": lambda order: IMAGES[order],
+        "larger array": lambda order: IMAGES[order].repeat(2, axis=1).repeat(2, axis=2),
+        "list": lambda order: list(IMAGES[order]),
         "paths": lambda order: [str(files[i]) for i in order],
         "bytes": lambda order: [files[i].read_bytes() for i in order],
-        "images": lambda order: [Image.fromarray(PICTURES[i]) for i in order],
-        "stream": lambda order: in_batches(PICTURES[order]),
+        "images": lambda order: [Image.fromarray(IMAGES[i]) for i in order],
+        "stream": lambda order: in_batches(IMAGES[order]),
     }[request.param]
 
 
@@ -63,12 +63,12 @@ def test_duplicates_run_once_and_rows_keep_their_order(tiny, form, seen, cached)
     assert sum(seen) == 7
     expected = np.concatenate([tiny().transform(form([i])) for i in range(10)])
     np.testing.assert_allclose(rows, expected[ORDER], atol=1e-3 if cached else 1e-5)
-    for i, picture in enumerate(ORDER):
-        np.testing.assert_array_equal(rows[i], rows[ORDER.index(picture)])
+    for i, image in enumerate(ORDER):
+        np.testing.assert_array_equal(rows[i], rows[ORDER.index(image)])
 
 
 def test_duplicates_fill_batches_of_contents(tiny, seen):
-    tiny().transform(list(PICTURES[ORDER]))
+    tiny().transform(list(IMAGES[ORDER]))
     assert seen == [4, 3]
 
 
@@ -79,7 +79,7 @@ def test_a_path_and_its_bytes_run_once(tiny, files, seen):
 
 
 def test_local_features_of_duplicates_are_equal(tiny, seen):
-    parts = tiny().transform_parts(PICTURES[ORDER])
+    parts = tiny().transform_parts(IMAGES[ORDER])
     assert sum(seen) == 7
     assert parts.shape == (13, 14, 12)
     np.testing.assert_array_equal(parts[4], parts[0])
@@ -87,21 +87,21 @@ def test_local_features_of_duplicates_are_equal(tiny, seen):
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
 def test_every_unreadable_duplicate_is_reported_with_its_own_index(tiny, cached):
-    bad = b"no picture"
-    X = [PICTURES[0], bad, PICTURES[1], bad, PICTURES[0], "nowhere.png", bad]
+    bad = b"no image"
+    X = [IMAGES[0], bad, IMAGES[1], bad, IMAGES[0], "nowhere.png", bad]
     featurizer = tiny(cached=cached, on_error="nan")
-    for pictures in (X, in_batches(X)):
-        with pytest.warns(ImageReadWarning, match="4 pictures could not be read") as caught:
-            rows = featurizer.transform(pictures)
+    for images in (X, in_batches(X)):
+        with pytest.warns(ImageReadWarning, match="4 images could not be read") as caught:
+            rows = featurizer.transform(images)
         assert caught[0].message.errors["index"].tolist() == [1, 3, 5, 6]
         assert np.isnan(rows).all(axis=1).tolist() == [False, True, False, True, False, True, True]
         np.testing.assert_array_equal(rows[4], rows[0])
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
-def test_the_first_bad_picture_is_named(tiny, cached):
+def test_the_first_bad_image_is_named(tiny, cached):
     featurizer = tiny(cached=cached)
-    X = [*PICTURES[:6], *PICTURES[:3], b"first", *PICTURES[6:], b"second"]
+    X = [*IMAGES[:6], *IMAGES[:3], b"first", *IMAGES[6:], b"second"]
     for _ in range(2):  # with a cache, only the bad ones are left to read
         with pytest.raises(ImageReadError, match=r"X\[9\] \(<bytes, 5 long>\)") as caught:
             featurizer.transform(X)
@@ -109,11 +109,11 @@ def test_the_first_bad_picture_is_named(tiny, cached):
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
-def test_missing_files_are_counted_among_all_pictures(tiny, cached):
+def test_missing_files_are_counted_among_all_images(tiny, cached):
     featurizer = tiny(cached=cached)
-    featurizer.transform(PICTURES)
-    with pytest.raises(MissingImageError, match=r"2 of 7 pictures .*X\[3\] \('a.png'\), X\[6\] \('b.png'\);"):
-        featurizer.transform([*PICTURES[:3], "a.png", *PICTURES[3:5], "b.png"])
+    featurizer.transform(IMAGES)
+    with pytest.raises(MissingImageError, match=r"2 of 7 images .*X\[3\] \('a.png'\), X\[6\] \('b.png'\);"):
+        featurizer.transform([*IMAGES[:3], "a.png", *IMAGES[3:5], "b.png"])
 
 
 class Bar:
@@ -142,7 +142,7 @@ def bars(monkeypatch):
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
-def test_progress_counts_every_picture_once(tiny, form, bars, forget, cached):
+def test_progress_counts_every_image_once(tiny, form, bars, forget, cached):
     featurizer = tiny(cached=cached)
     for order in (ORDER[:5], ORDER, ORDER):  # new ones; some of them known; all of them
         featurizer.transform(form(order))
@@ -152,22 +152,22 @@ def test_progress_counts_every_picture_once(tiny, form, bars, forget, cached):
 
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
-def test_progress_counts_pictures_that_cannot_be_read(tiny, bars, cached):
+def test_progress_counts_images_that_cannot_be_read(tiny, bars, cached):
     featurizer = tiny(cached=cached, on_error="nan")
-    X = [PICTURES[0], b"no picture", PICTURES[1], b"no picture", PICTURES[0]]
-    for pictures in (X, X, in_batches(X)):
+    X = [IMAGES[0], b"no image", IMAGES[1], b"no image", IMAGES[0]]
+    for images in (X, X, in_batches(X)):
         with pytest.warns(ImageReadWarning):
-            featurizer.transform(pictures)
+            featurizer.transform(images)
     assert [bar.n for bar in bars] == [5, 5, 5]
 
 
 def test_rows_of_one_call_are_not_those_of_another(tiny):
     featurizer = tiny(cached=True)
-    first = featurizer.transform(PICTURES)
+    first = featurizer.transform(IMAGES)
     kept = first.copy()
-    featurizer.transform(PICTURES)[:] = 0
+    featurizer.transform(IMAGES)[:] = 0
     np.testing.assert_array_equal(first, kept)
-    np.testing.assert_array_equal(featurizer.transform(PICTURES), kept)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES), kept)
 
 
 def test_a_batcher_hands_out_full_batches_and_the_rest():

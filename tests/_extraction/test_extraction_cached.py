@@ -146,7 +146,7 @@ def as_global(runner):
     return lambda maps: (runner.global_features(maps),)
 
 
-def test_pictures_read_in_another_way_are_others(make):
+def test_images_read_in_another_way_are_others(make):
     cache = make()
     fill(cache)
     assert cache.has(KEYS[3])
@@ -188,5 +188,5 @@ def test_a_store_that_is_too_small_is_named_with_the_size_that_would_do(folder, 
     n_bytes = 2 * make_runner().map_rows.length
     open_store(folder, max_bytes=10 * n_bytes)
     make().warn_if_small(10)
-    with pytest.warns(CacheSizeWarning, match=r"^cache_size=.* holds the feature maps of 10 pictures, but X has 11"):
+    with pytest.warns(CacheSizeWarning, match=r"^cache_size=.* holds the feature maps of 10 images, but X has 11"):
         make().warn_if_small(11)

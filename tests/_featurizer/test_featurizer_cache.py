@@ -26,8 +26,8 @@ from sklearn_psp.exceptions import CacheSizeWarning, ImageReadWarning
 from sklearn_psp.utils.estimator_checks import check_image_estimator
 
 # Not of the network's size: they are resized, and crop is not stretch.
-PICTURES = np.random.default_rng(0).integers(0, 256, (10, 40, 32, 3), dtype=np.uint8)
-PICTURES[:, :20] //= np.arange(1, 11, dtype=np.uint8)[:, None, None, None]
+IMAGES = np.random.default_rng(0).integers(0, 256, (10, 40, 32, 3), dtype=np.uint8)
+IMAGES[:, :20] //= np.arange(1, 11, dtype=np.uint8)[:, None, None, None]
 
 
 AFTER_MAPS = [
@@ -77,38 +77,38 @@ def assert_close(rows, expected):
 
 @pytest.mark.parametrize("change", AFTER_MAPS, ids=str)
 def test_what_comes_after_the_maps_never_runs_the_network_again(folder, seen, forget, change):
-    tiny(folder).fit(PICTURES)
+    tiny(folder).fit(IMAGES)
     seen.clear()
-    first = tiny(folder, **change).fit(PICTURES).transform(PICTURES)
+    first = tiny(folder, **change).fit(IMAGES).transform(IMAGES)
     forget()
-    second = tiny(folder, **change).fit(PICTURES).transform(PICTURES)
+    second = tiny(folder, **change).fit(IMAGES).transform(IMAGES)
     assert seen == []
     np.testing.assert_array_equal(first, second)
-    assert_close(first, tiny(**change).fit(PICTURES).transform(PICTURES))
+    assert_close(first, tiny(**change).fit(IMAGES).transform(IMAGES))
 
 
 @pytest.mark.parametrize("change", BEFORE_MAPS, ids=name_of)
 def test_what_comes_before_the_maps_runs_the_network(folder, seen, change):
-    tiny(folder).fit(PICTURES)
+    tiny(folder).fit(IMAGES)
     featurizer = tiny(folder, center=False, **change).fit()
     seen.clear()
-    rows = featurizer.transform(PICTURES)
-    assert sum(seen) == len(PICTURES)
+    rows = featurizer.transform(IMAGES)
+    assert sum(seen) == len(IMAGES)
     seen.clear()
-    np.testing.assert_array_equal(featurizer.transform(PICTURES), rows)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES), rows)
     assert seen == []
-    assert_close(rows, tiny(center=False, **change).fit().transform(PICTURES))
+    assert_close(rows, tiny(center=False, **change).fit().transform(IMAGES))
 
 
 def test_the_first_pass_gives_the_bits_of_all_later_ones(folder, seen, forget):
-    first = tiny(folder).fit_transform(PICTURES)
+    first = tiny(folder).fit_transform(IMAGES)
     assert sum(seen) == 10
-    from_memory = tiny(folder).fit_transform(PICTURES)
+    from_memory = tiny(folder).fit_transform(IMAGES)
     forget()
-    from_disk = tiny(folder).fit_transform(PICTURES)
+    from_disk = tiny(folder).fit_transform(IMAGES)
     forget()
-    featurizer = tiny(folder).fit(PICTURES)
-    one_by_one = np.concatenate([featurizer.transform(PICTURES[i : i + 1]) for i in range(10)])
+    featurizer = tiny(folder).fit(IMAGES)
+    one_by_one = np.concatenate([featurizer.transform(IMAGES[i : i + 1]) for i in range(10)])
     assert sum(seen) == 10
     for rows in (from_memory, from_disk, one_by_one):
         np.testing.assert_array_equal(rows, first)
@@ -116,74 +116,74 @@ def test_the_first_pass_gives_the_bits_of_all_later_ones(folder, seen, forget):
 
 @pytest.mark.parametrize("memory", [True, False], ids=["memory", "disk"])
 def test_order_and_duplicates_are_those_of_x(folder, forget, memory):
-    featurizer = tiny(folder).fit(PICTURES)
-    expected = featurizer.transform(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
+    expected = featurizer.transform(IMAGES)
     if not memory:
         forget()
     order = [9, 3, 3, 0, 9, 1]
-    np.testing.assert_array_equal(featurizer.transform(PICTURES[order]), expected[order])
-    np.testing.assert_array_equal(featurizer.transform(list(PICTURES[order])), expected[order])
+    np.testing.assert_array_equal(featurizer.transform(IMAGES[order]), expected[order])
+    np.testing.assert_array_equal(featurizer.transform(list(IMAGES[order])), expected[order])
 
 
-def test_new_pictures_among_known_ones_are_all_that_runs(folder, seen, forget):
+def test_new_images_among_known_ones_are_all_that_runs(folder, seen, forget):
     featurizer = tiny(folder, center=False).fit()
-    expected = tiny(center=False).fit().transform(PICTURES)
-    featurizer.transform(PICTURES[::2])
+    expected = tiny(center=False).fit().transform(IMAGES)
+    featurizer.transform(IMAGES[::2])
     forget()
     seen.clear()
-    assert_close(featurizer.transform(PICTURES), expected)
+    assert_close(featurizer.transform(IMAGES), expected)
     assert sum(seen) == 5
 
 
 def test_parts_and_descriptors_are_not_confused(folder, seen, forget):
-    featurizer = tiny(folder).fit(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
     seen.clear()
-    parts = featurizer.transform_parts(PICTURES)
-    np.testing.assert_array_equal(featurizer.transform_parts(PICTURES), parts)
-    rows = featurizer.transform(PICTURES)
+    parts = featurizer.transform_parts(IMAGES)
+    np.testing.assert_array_equal(featurizer.transform_parts(IMAGES), parts)
+    rows = featurizer.transform(IMAGES)
     forget()
-    np.testing.assert_array_equal(featurizer.transform_parts(PICTURES), parts)
+    np.testing.assert_array_equal(featurizer.transform_parts(IMAGES), parts)
     assert seen == []
     assert parts.shape == (10, 14, 12)
-    plain = tiny().fit(PICTURES)
-    assert_close(parts, plain.transform_parts(PICTURES))
-    assert_close(rows, plain.transform(PICTURES))
+    plain = tiny().fit(IMAGES)
+    assert_close(parts, plain.transform_parts(IMAGES))
+    assert_close(rows, plain.transform(IMAGES))
 
 
-def test_unreadable_pictures_stay_rows_of_nan(folder, seen):
-    pictures = [PICTURES[0], b"no picture", PICTURES[1], "nowhere.png", b"no picture"]
-    featurizer = tiny(folder, on_error="nan").fit(PICTURES)
+def test_unreadable_images_stay_rows_of_nan(folder, seen):
+    images = [IMAGES[0], b"no image", IMAGES[1], "nowhere.png", b"no image"]
+    featurizer = tiny(folder, on_error="nan").fit(IMAGES)
     seen.clear()
     for _ in range(2):
-        with pytest.warns(ImageReadWarning, match=r"3 pictures could not be read") as caught:
-            rows = featurizer.transform(pictures)
+        with pytest.warns(ImageReadWarning, match=r"3 images could not be read") as caught:
+            rows = featurizer.transform(images)
         assert caught[0].message.errors["index"].tolist() == [1, 3, 4]
         assert np.flatnonzero(np.isnan(rows).all(axis=1)).tolist() == [1, 3, 4]
-        np.testing.assert_array_equal(rows[[0, 2]], featurizer.transform(PICTURES[:2]))
+        np.testing.assert_array_equal(rows[[0, 2]], featurizer.transform(IMAGES[:2]))
     assert seen == []
 
 
 def test_a_stream_of_batches_uses_the_cache(folder, seen, forget):
-    featurizer = tiny(folder).fit(PICTURES)
-    expected = featurizer.transform(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
+    expected = featurizer.transform(IMAGES)
     seen.clear()
     for _ in range(2):
-        rows = featurizer.transform((PICTURES[i : i + 3], None) for i in range(0, 10, 3))
+        rows = featurizer.transform((IMAGES[i : i + 3], None) for i in range(0, 10, 3))
         np.testing.assert_array_equal(rows, expected)
         forget()
     assert seen == []
 
 
 def test_a_stream_of_batches_fills_the_cache(folder, seen):
-    rows = tiny(folder).fit_transform([list(PICTURES[i : i + 3]) for i in range(0, 10, 3)].__iter__())
+    rows = tiny(folder).fit_transform([list(IMAGES[i : i + 3]) for i in range(0, 10, 3)].__iter__())
     assert sum(seen) == 10
-    np.testing.assert_array_equal(tiny(folder).fit_transform(PICTURES), rows)
+    np.testing.assert_array_equal(tiny(folder).fit_transform(IMAGES), rows)
     assert sum(seen) == 10
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_rows_of_a_table_are_kept(folder, seen, forget, dtype):
-    table = (PICTURES if dtype == np.uint8 else PICTURES / 255).reshape(10, -1)
+    table = (IMAGES if dtype == np.uint8 else IMAGES / 255).reshape(10, -1)
     first = tiny(folder, image_shape=(40, 32, 3)).fit_transform(table)
     assert sum(seen) == 10
     forget()
@@ -192,31 +192,31 @@ def test_rows_of_a_table_are_kept(folder, seen, forget, dtype):
     assert_close(first, tiny(image_shape=(40, 32, 3)).fit_transform(table))
 
 
-def test_a_file_that_becomes_another_picture_is_noticed(folder, tmp_path):
-    path = tmp_path / "picture.bmp"
+def test_a_file_that_becomes_another_image_is_noticed(folder, tmp_path):
+    path = tmp_path / "image.bmp"
     featurizer = tiny(folder, center=False).fit()
     rows, sizes = [], []
-    for picture in PICTURES[:2]:
-        Image.fromarray(picture).save(path)
+    for image in IMAGES[:2]:
+        Image.fromarray(image).save(path)
         os.utime(path, (10**9, 10**9))  # as many bytes, and the time of the other
         rows.append(featurizer.transform([path]))
         sizes.append(path.stat().st_size)
     assert sizes[0] == sizes[1]
-    np.testing.assert_array_equal(np.concatenate(rows), featurizer.transform(PICTURES[:2]))
+    np.testing.assert_array_equal(np.concatenate(rows), featurizer.transform(IMAGES[:2]))
     assert not np.allclose(rows[0], rows[1], atol=1e-3)
 
 
-def test_another_picture_runs_the_network(folder, seen):
-    featurizer = tiny(folder).fit(PICTURES)
+def test_another_image_runs_the_network(folder, seen):
+    featurizer = tiny(folder).fit(IMAGES)
     seen.clear()
-    changed = PICTURES.copy()
+    changed = IMAGES.copy()
     changed[3, 7, 7, 1] ^= 1
     featurizer.transform(changed)
     assert seen == [1]
 
 
 def test_damaged_entries_are_computed_again(folder, seen, forget):
-    expected = tiny(folder).fit_transform(PICTURES)
+    expected = tiny(folder).fit_transform(IMAGES)
     store = open_store(folder)
 
     def spoil(txn, tables):
@@ -231,33 +231,33 @@ def test_damaged_entries_are_computed_again(folder, seen, forget):
     store._environment.run(spoil, write=True)
     forget()
     seen.clear()
-    np.testing.assert_array_equal(tiny(folder).fit_transform(PICTURES), expected)
+    np.testing.assert_array_equal(tiny(folder).fit_transform(IMAGES), expected)
     assert sum(seen) == 7
     forget()
-    np.testing.assert_array_equal(tiny(folder).fit_transform(PICTURES), expected)
+    np.testing.assert_array_equal(tiny(folder).fit_transform(IMAGES), expected)
     assert sum(seen) == 7
 
 
 def test_entries_of_another_length_are_computed_again(folder, seen, forget):
-    expected = tiny(folder).fit_transform(PICTURES)
+    expected = tiny(folder).fit_transform(IMAGES)
     store = open_store(folder)
     keys = store._environment.run(lambda txn, tables: [bytes(key) for key, _ in txn.cursor(db=tables["rows"])])
     store.put(keys, np.ones((10, 5), np.float16))
     forget()
     seen.clear()
-    np.testing.assert_array_equal(tiny(folder).fit_transform(PICTURES), expected)
+    np.testing.assert_array_equal(tiny(folder).fit_transform(IMAGES), expected)
     assert sum(seen) == 10
 
 
 @pytest.mark.parametrize("form", ["array", "list of files"])
 def test_entries_that_go_while_they_are_needed_are_computed_again(folder, tmp_path, seen, forget, monkeypatch, form):
-    pictures = PICTURES
+    images = IMAGES
     if form != "array":
-        pictures = [tmp_path / f"{i}.png" for i in range(10)]
-        for path, picture in zip(pictures, PICTURES, strict=True):
-            Image.fromarray(picture).save(path)
+        images = [tmp_path / f"{i}.png" for i in range(10)]
+        for path, image in zip(images, IMAGES, strict=True):
+            Image.fromarray(image).save(path)
     featurizer = tiny(folder, center=False).fit()
-    expected = featurizer.transform(pictures)
+    expected = featurizer.transform(images)
     get = RowStore.get
 
     def forgetful(self, keys, length):
@@ -270,31 +270,31 @@ def test_entries_that_go_while_they_are_needed_are_computed_again(folder, tmp_pa
     order = [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9, 2]
     forget()
     seen.clear()
-    np.testing.assert_array_equal(featurizer.transform([pictures[i] for i in order]), expected[order])
+    np.testing.assert_array_equal(featurizer.transform([images[i] for i in order]), expected[order])
     assert 0 < sum(seen) < 10
 
 
 def test_a_cache_too_small_for_x_warns_and_gives_the_same_descriptors(folder, forget):
-    expected = tiny(folder).fit_transform(PICTURES)
+    expected = tiny(folder).fit_transform(IMAGES)
     small = tiny(folder, cache_size=4 * 384 / 1e6)
     for _ in range(2):
         forget()
         with pytest.warns(CacheSizeWarning, match=r"^cache_size=.* but X has 10"):
-            rows = small.fit_transform(PICTURES)
+            rows = small.fit_transform(IMAGES)
         np.testing.assert_array_equal(rows, expected)
     assert open_store(folder).n_bytes <= 4 * 384
 
 
 def test_what_was_computed_before_an_error_is_kept(folder, seen, forget):
-    expected = tiny(folder.with_name("other"), center=False).fit().transform(PICTURES)
+    expected = tiny(folder.with_name("other"), center=False).fit().transform(IMAGES)
     featurizer = tiny(folder, center=False).fit()
     with pytest.raises(ValueError, match=r"X\[8\]"):
-        featurizer.transform([*PICTURES[:8], b"no picture", *PICTURES[8:]])
+        featurizer.transform([*IMAGES[:8], b"no image", *IMAGES[8:]])
     kept = len(open_store(folder))
     assert kept >= 4
     forget()
     seen.clear()
-    np.testing.assert_array_equal(featurizer.transform(PICTURES), expected)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES), expected)
     assert sum(seen) == 10 - kept
     open_store(folder.with_name("other")).close()
 
@@ -311,11 +311,11 @@ def test_what_was_computed_before_a_network_failed_is_kept(folder, forget, monke
 
     monkeypatch.setattr(TorchNetwork, "maps", fails)
     with pytest.raises(RuntimeError, match="the network is broken"):
-        featurizer.transform(PICTURES)
+        featurizer.transform(IMAGES)
     assert len(open_store(folder)) == 8
 
 
-# Children that describe the same pictures, each killed in the pass that is given, if it gets there.
+# Children that describe the same images, each killed in the pass that is given, if it gets there.
 CHILDREN = """
 import os, signal, sys
 import numpy as np
@@ -325,8 +325,8 @@ from sklearn_psp import PSPNetFeaturizer, _cache, _images
 from sklearn_psp._extraction import _cached
 from sklearn_psp._nets import _torch_network
 
-how, folder, pictures, out, *ends = sys.argv[1:]
-pictures = np.load(pictures)
+how, folder, images, out, *ends = sys.argv[1:]
+images = np.load(images)
 
 def describe(out, end):
     maps, passes = _torch_network.TorchNetwork.maps, []
@@ -340,7 +340,7 @@ def describe(out, end):
     _torch_network.TorchNetwork.maps = mortal
     _cached._WRITE_BYTES = 1
     fast = dict(image_size=32, scales=(1.0,), precision="float32", batch_size=4, device="cpu", runtime="torch")
-    np.save(out, PSPNetFeaturizer(TinyNet(), cache=folder, **fast).fit_transform(pictures))
+    np.save(out, PSPNetFeaturizer(TinyNet(), cache=folder, **fast).fit_transform(images))
 
 children = []
 for i, end in enumerate(ends):
@@ -362,39 +362,39 @@ for child in children:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "pictures.npy"
-    pictures = np.random.default_rng(1).integers(0, 256, (40, 40, 32, 3), dtype=np.uint8)
-    np.save(path, pictures)
-    return path, pictures
+    path = tmp_path_factory.mktemp("images") / "images.npy"
+    images = np.random.default_rng(1).integers(0, 256, (40, 40, 32, 3), dtype=np.uint8)
+    np.save(path, images)
+    return path, images
 
 
 def test_runs_that_were_killed_go_on_where_they_were(folder, saved, tmp_path, seen):
-    path, pictures = saved
+    path, images = saved
     errors = run_python(CHILDREN, "in turn", folder, path, tmp_path / "rows", 4, 1, 3)
     assert errors == ""
     assert not list(tmp_path.glob("rows*"))
-    rows = tiny(folder).fit_transform(pictures)
+    rows = tiny(folder).fit_transform(images)
     assert sum(seen) < 40
     other = folder.with_name("other")
-    np.testing.assert_array_equal(rows, tiny(other).fit_transform(pictures))
+    np.testing.assert_array_equal(rows, tiny(other).fit_transform(images))
     open_store(other).close()
 
 
 def test_two_processes_at_once_and_one_after_agree(folder, saved, tmp_path, seen):
-    path, pictures = saved
+    path, images = saved
     errors = run_python(CHILDREN, "at once", folder, path, tmp_path / "rows", 1000, 1000)
     assert errors == ""
     first, second = (np.load(tmp_path / f"rows{i}.npy") for i in range(2))
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(tiny(folder).fit_transform(pictures), first)
+    np.testing.assert_array_equal(tiny(folder).fit_transform(images), first)
     assert seen == []
 
 
 def test_another_process_neither_measures_nor_runs_the_network(folder, tmp_path):
     params = {"precision": "auto", "batch_size": "auto", "runtime": "auto"}
-    featurizer = tiny(folder, **params).fit(PICTURES)
-    with open(tmp_path / "pictures.npy", "wb") as file:
-        np.save(file, PICTURES)
+    featurizer = tiny(folder, **params).fit(IMAGES)
+    with open(tmp_path / "images.npy", "wb") as file:
+        np.save(file, IMAGES)
     script = """
 import sys
 import numpy as np
@@ -412,18 +412,18 @@ rows = featurizer.fit_transform(np.load(sys.argv[2]))
 np.save(sys.argv[3], rows)
 print(featurizer.runtime_, featurizer.precision_, featurizer.batch_size_, file=sys.stderr)
 """
-    errors = run_python(script, folder, tmp_path / "pictures.npy", tmp_path / "rows.npy")
+    errors = run_python(script, folder, tmp_path / "images.npy", tmp_path / "rows.npy")
     assert errors.split()[-3:] == [featurizer.runtime_, featurizer.precision_, str(featurizer.batch_size_)]
-    expected = featurizer.set_params(pooling="avg").fit_transform(PICTURES)
+    expected = featurizer.set_params(pooling="avg").fit_transform(IMAGES)
     np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, atol=1e-6)
 
 
 def test_a_plan_of_a_runtime_that_is_gone_is_made_anew(folder, monkeypatch):
-    assert tiny(folder, runtime="auto").fit(PICTURES).runtime_ == "openvino"
+    assert tiny(folder, runtime="auto").fit(IMAGES).runtime_ == "openvino"
     monkeypatch.setattr(_plan, "_PLANS", {})
     for module in (_plans, _plan):
         monkeypatch.setattr(module, "is_installed", lambda name: False)
-    assert tiny(folder, runtime="auto").fit(PICTURES).runtime_ == "torch"
+    assert tiny(folder, runtime="auto").fit(IMAGES).runtime_ == "torch"
 
 
 def test_a_plan_with_other_fields_is_not_read(folder, monkeypatch):
@@ -431,7 +431,7 @@ def test_a_plan_with_other_fields_is_not_read(folder, monkeypatch):
     class NewPlan(_plan.Plan):
         pinned: bool = True
 
-    assert tiny(folder).fit(PICTURES).runtime_ == "torch"
+    assert tiny(folder).fit(IMAGES).runtime_ == "torch"
     asked = []
 
     def resolve_plan(*args, **kwargs):
@@ -440,14 +440,14 @@ def test_a_plan_with_other_fields_is_not_read(folder, monkeypatch):
 
     monkeypatch.setattr(_plans, "Plan", NewPlan)
     monkeypatch.setattr(_plans, "resolve_plan", resolve_plan)
-    assert tiny(folder).fit(PICTURES).batch_size_ == 4
+    assert tiny(folder).fit(IMAGES).batch_size_ == 4
     assert len(asked) == 1
 
 
 @pytest.mark.parametrize("change", [{"precision": "bfloat16"}, {"batch_size": 3}], ids=str)
 def test_a_plan_is_kept_for_what_was_asked(folder, change):
-    tiny(folder).fit(PICTURES)
-    featurizer = tiny(folder, **change).fit(PICTURES)
+    tiny(folder).fit(IMAGES)
+    featurizer = tiny(folder, **change).fit(IMAGES)
     assert {name: getattr(featurizer, f"{name}_") for name in change} == change
 
 
@@ -455,7 +455,7 @@ def test_grid_search_in_processes_gives_the_scores_without_a_cache(folder, tmp_p
     tally = tmp_path / "tally"
     rng = np.random.default_rng(3)
     colours = rng.integers(0, 256, (4, 1, 1, 3)).repeat(6, axis=0)
-    pictures = (0.4 * colours + 0.6 * rng.integers(0, 256, (24, 32, 32, 3))).astype(np.uint8)
+    images = (0.4 * colours + 0.6 * rng.integers(0, 256, (24, 32, 32, 3))).astype(np.uint8)
     labels = np.arange(4).repeat(6)
     grid = {
         "pspnetfeaturizer__pooling": ["max", "avg"],
@@ -466,9 +466,9 @@ def test_grid_search_in_processes_gives_the_scores_without_a_cache(folder, tmp_p
     def scores(cache, n_jobs):
         featurizer = tiny(cache, backbone=TallyNet(tally))
         if cache is not None:
-            featurizer.fit(pictures)
+            featurizer.fit(images)
         search = make_pipeline(featurizer, KNeighborsClassifier(1, algorithm="brute"))
-        return GridSearchCV(search, grid, cv=2, n_jobs=n_jobs).fit(pictures, labels).cv_results_["mean_test_score"]
+        return GridSearchCV(search, grid, cv=2, n_jobs=n_jobs).fit(images, labels).cv_results_["mean_test_score"]
 
     cached = scores(folder, 2)
     assert tally.stat().st_size == 24
@@ -476,18 +476,18 @@ def test_grid_search_in_processes_gives_the_scores_without_a_cache(folder, tmp_p
 
 
 def test_clone_pickle_and_a_saved_file_use_the_cache(folder, tmp_path, seen, forget):
-    featurizer = tiny(folder).fit(PICTURES)
-    expected = featurizer.transform(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
+    expected = featurizer.transform(IMAGES)
     sklearn_psp.save(featurizer, tmp_path / "saved")
     copies = {
-        "clone": clone(featurizer).fit(PICTURES),
+        "clone": clone(featurizer).fit(IMAGES),
         "pickle": pickle.loads(pickle.dumps(featurizer)),
         "file": sklearn_psp.load(tmp_path / "saved", modules={"common.networks.TinyNet": TinyNet()}),
     }
     seen.clear()
     for name, copied in copies.items():
         forget()
-        np.testing.assert_array_equal(copied.transform(PICTURES), expected, err_msg=name)
+        np.testing.assert_array_equal(copied.transform(IMAGES), expected, err_msg=name)
     assert seen == []
 
 
@@ -495,23 +495,23 @@ def test_a_cache_that_is_a_file_is_refused_by_name(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"")
     with pytest.raises(OSError, match=r"cache=.*file"):
-        tiny(path).fit(PICTURES)
+        tiny(path).fit(IMAGES)
 
 
 def test_a_descriptor_is_the_callers_own(folder):
-    featurizer = tiny(folder).fit(PICTURES)
-    rows = featurizer.transform(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
+    rows = featurizer.transform(IMAGES)
     expected = rows.copy()
     rows[:] = 0
-    np.testing.assert_array_equal(featurizer.transform(PICTURES), expected)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES), expected)
 
 
 def test_maps_beyond_half_precision_are_refused_with_the_remedy(folder):
     network = TinyNet()
     network.norm.weight.data.fill_(1e6)
     with pytest.raises(ValueError, match=r"beyond the range of half precision.*cache=None"):
-        tiny(folder, backbone=network).fit(PICTURES)
-    assert np.isfinite(tiny(backbone=network).fit_transform(PICTURES)).all()
+        tiny(folder, backbone=network).fit(IMAGES)
+    assert np.isfinite(tiny(backbone=network).fit_transform(IMAGES)).all()
 
 
 @pytest.mark.parametrize("on_error", ["raise", "nan"])
@@ -520,13 +520,13 @@ def test_an_estimator_with_a_cache_keeps_all_conventions(folder, on_error):
 
 
 def test_rows_read_together_are_few(folder, seen, forget, monkeypatch):
-    featurizer = tiny(folder).fit(PICTURES)
-    expected = featurizer.transform(PICTURES)
+    featurizer = tiny(folder).fit(IMAGES)
+    expected = featurizer.transform(IMAGES)
     monkeypatch.setattr(_extract, "_STORED_AT_ONCE", 4)
     monkeypatch.setattr(_cached, "_POOLED_AT_ONCE", 3)
     seen.clear()
     forget()
-    np.testing.assert_array_equal(featurizer.transform(list(PICTURES)), expected)
+    np.testing.assert_array_equal(featurizer.transform(list(IMAGES)), expected)
     forget()
-    np.testing.assert_array_equal(featurizer.transform([Image.fromarray(p) for p in PICTURES]), expected)
+    np.testing.assert_array_equal(featurizer.transform([Image.fromarray(p) for p in IMAGES]), expected)
     assert seen == []

@@ -29,7 +29,7 @@ def photographs():
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_same_picture_as_path_bytes_pil_and_array_gives_bitwise_equal_descriptors(tmp_path, suffix):
+def test_same_image_as_path_bytes_pil_and_array_gives_bitwise_equal_descriptors(tmp_path, suffix):
     path = CHINA
     if suffix == "png":
         path = tmp_path / "china.png"
@@ -63,9 +63,9 @@ def test_batch_sizes_give_the_same_descriptors(photographs, featurizer):
         assert error.max() <= 1e-4
 
 
-def expected_parts(featurizer, network, pictures):
-    """The local features of pictures that already have the size of the network, in float64."""
-    pixels = torch.from_numpy(pictures / 255).permute(0, 3, 1, 2)
+def expected_parts(featurizer, network, images):
+    """The local features of images that already have the size of the network, in float64."""
+    pixels = torch.from_numpy(images / 255).permute(0, 3, 1, 2)
     with torch.no_grad():
         maps = network.double().eval()(pixels).numpy()
     height, width = maps.shape[2:]
@@ -84,30 +84,30 @@ def expected_parts(featurizer, network, pictures):
 
 @pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
 def test_parts_are_pooled_from_the_boxes_of_parts_(photographs, pooling):
-    pictures = np.ascontiguousarray(photographs[:, :64, :96])
-    featurizer = tiny(image_size=(64, 96), pooling=pooling, gem_power=2.5, bin_sizes=(1, (2, 3), 5)).fit(pictures)
-    parts = featurizer.transform_parts(pictures)
+    images = np.ascontiguousarray(photographs[:, :64, :96])
+    featurizer = tiny(image_size=(64, 96), pooling=pooling, gem_power=2.5, bin_sizes=(1, (2, 3), 5)).fit(images)
+    parts = featurizer.transform_parts(images)
     assert parts.dtype == np.float32
-    assert parts.shape == (len(pictures), featurizer.n_parts_, 12) == (18, 32, 12)
-    np.testing.assert_allclose(parts, expected_parts(featurizer, TinyNet(), pictures), atol=2e-6)
+    assert parts.shape == (len(images), featurizer.n_parts_, 12) == (18, 32, 12)
+    np.testing.assert_allclose(parts, expected_parts(featurizer, TinyNet(), images), atol=2e-6)
 
 
 @pytest.mark.parametrize("params", [{}, {"flip": True, "scales": (1.0, 1.5)}], ids=["one view", "views"])
 def test_without_normalisation_one_part_is_the_plain_average_of_the_maps(photographs, params):
-    pictures = photographs[:4]
+    images = photographs[:4]
     featurizer = tiny(image_size=96, bin_sizes=(1,), pooling="avg", center=False, normalize=False, **params).fit()
     network = TinyNet().eval()
-    views = [torch.from_numpy(pictures / 255).permute(0, 3, 1, 2).float()]
+    views = [torch.from_numpy(images / 255).permute(0, 3, 1, 2).float()]
     if params:
         sizes = [(96, 96), (144, 144)]
-        larger = vision.resize(torch.from_numpy(pictures).permute(0, 3, 1, 2), sizes[1], antialias=True)
+        larger = vision.resize(torch.from_numpy(images).permute(0, 3, 1, 2), sizes[1], antialias=True)
         views = [larger.float() / 255, vision.resize(larger.float() / 255, sizes[0], antialias=True)]
         views += [view.flip(-1) for view in views]
     with torch.inference_mode():
         expected = sum(network(view).mean((2, 3)) for view in views) / len(views)
-    atol = 0.02 if params else 1e-5  # pictures are resized by other means
-    np.testing.assert_allclose(featurizer.transform(pictures), expected, atol=atol)
-    np.testing.assert_allclose(featurizer.transform_parts(pictures)[:, 0], expected, atol=atol)
+    atol = 0.02 if params else 1e-5  # images are resized by other means
+    np.testing.assert_allclose(featurizer.transform(images), expected, atol=atol)
+    np.testing.assert_allclose(featurizer.transform_parts(images)[:, 0], expected, atol=atol)
 
 
 def test_without_normalisation_projected_parts_are_products(photographs):
@@ -128,8 +128,8 @@ def test_descriptors_follow_the_formula(photographs, weights, aggregation, cente
     featurizer = tiny(part_weights=weights, aggregation=aggregation, center=center, normalize=normalize).fit(training)
     w = np.ones(14) if isinstance(weights, str) else weights
 
-    def joined(pictures):
-        parts = featurizer.transform_parts(pictures).astype(np.float64)
+    def joined(images):
+        parts = featurizer.transform_parts(images).astype(np.float64)
         if aggregation == "sum":
             rows = sum(w[i] * parts[:, i] for i in range(14))
         else:
@@ -148,14 +148,14 @@ def test_descriptors_follow_the_formula(photographs, weights, aggregation, cente
     np.testing.assert_array_equal(featurizer.part_weights_, w)
 
 
-def test_one_picture_is_not_the_zero_vector_and_two_are_not_opposite(photographs):
+def test_one_image_is_not_the_zero_vector_and_two_are_not_opposite(photographs):
     one = tiny().fit_transform(photographs[:1])
     np.testing.assert_allclose(np.linalg.norm(one), 1, rtol=1e-6)
     two = tiny().fit_transform(photographs[[0, 1]])
     assert two[0] @ two[1] > 0.5  # two crops of one photograph
 
 
-def test_parts_of_a_level_cover_the_picture(photographs):
+def test_parts_of_a_level_cover_the_image(photographs):
     parts = tiny(bin_sizes=(1, (2, 3), (6, 1))).fit(photographs).parts_
     assert len(parts) == 1 + 6 + 6
     assert parts["level"].tolist() == [0] + [1] * 6 + [2] * 6
@@ -217,21 +217,21 @@ def test_feature_names_of_a_concatenation_say_part_and_channel(photographs):
 
 
 def test_scales_are_averaged_over_local_features(photographs):
-    pictures = np.ascontiguousarray(photographs[:, :48, :48])
-    # The smaller scale is made from the larger one, which here is the picture itself.
-    smaller = vision.resize(torch.from_numpy(pictures).permute(0, 3, 1, 2), [32, 32], antialias=True)
+    images = np.ascontiguousarray(photographs[:, :48, :48])
+    # The smaller scale is made from the larger one, which here is the image itself.
+    smaller = vision.resize(torch.from_numpy(images).permute(0, 3, 1, 2), [32, 32], antialias=True)
     smaller = np.ascontiguousarray(smaller.permute(0, 2, 3, 1).numpy())
-    large = tiny(image_size=48).fit(pictures).transform_parts(pictures)
+    large = tiny(image_size=48).fit(images).transform_parts(images)
     small = tiny(image_size=32).fit(smaller).transform_parts(smaller)
-    both = tiny(scales=(1.0, 1.5)).fit(pictures)
+    both = tiny(scales=(1.0, 1.5)).fit(images)
     assert both.scales_ == (1.0, 1.5)
-    np.testing.assert_allclose(both.transform_parts(pictures), unit((large + small) / 2), atol=1e-5)
+    np.testing.assert_allclose(both.transform_parts(images), unit((large + small) / 2), atol=1e-5)
 
 
 def test_flip_averages_a_part_and_its_mirror_image(photographs):
     plain = tiny(bin_sizes=(1, (2, 4))).fit(photographs)
     mirrored = plain.transform_parts(photographs[:, :, ::-1])
-    # Part (row, column) of the mirror image shows (row, n_columns - 1 - column) of the picture.
+    # Part (row, column) of the mirror image shows (row, n_columns - 1 - column) of the image.
     order = [0] + [1 + 4 * row + 3 - column for row in range(2) for column in range(4)]
     expected = unit((plain.transform_parts(photographs) + mirrored[:, order]) / 2)
     flipped = tiny(bin_sizes=(1, (2, 4)), flip=True).fit(photographs)

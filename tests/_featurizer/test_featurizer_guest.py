@@ -13,13 +13,13 @@ from common.networks import FAST, TinyNet
 
 from sklearn_psp import PSPNetFeaturizer
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (6, 40, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 40, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported():
     """Fit once: it imports torch and timm, and these sympy, whose import alone changes warnings and random states."""
-    PSPNetFeaturizer(**FAST).fit(PICTURES)
+    PSPNetFeaturizer(**FAST).fit(IMAGES)
 
 
 def settings():
@@ -57,10 +57,10 @@ def test_settings_of_the_process_are_left_as_found(params):
     try:
         torch.set_num_threads(3)  # neither the default nor the number of cores
         before = settings()
-        featurizer = PSPNetFeaturizer(**(FAST | params)).fit(PICTURES)
+        featurizer = PSPNetFeaturizer(**(FAST | params)).fit(IMAGES)
         assert settings() == before
-        featurizer.transform(PICTURES)
-        featurizer.transform_parts(list(PICTURES))
+        featurizer.transform(IMAGES)
+        featurizer.transform_parts(list(IMAGES))
         assert settings() == before
     finally:
         torch.set_num_threads(n_threads)
@@ -69,12 +69,12 @@ def test_settings_of_the_process_are_left_as_found(params):
 def test_settings_are_left_as_found_after_an_error():
     before = settings()
     with pytest.raises(ValueError, match="could not be decoded"):
-        PSPNetFeaturizer(TinyNet(), **FAST).fit([*PICTURES, b"no picture"])
+        PSPNetFeaturizer(TinyNet(), **FAST).fit([*IMAGES, b"no image"])
     assert settings() == before
 
 
 class FailsOnBatches(TinyNet):
-    """Takes what it is probed and measured with, one picture or black ones, and no more."""
+    """Takes what it is probed and measured with, one image or black ones, and no more."""
 
     def forward(self, x):
         if len(x) > 1 and x.any():
@@ -86,25 +86,25 @@ def test_a_network_that_fails_leaves_no_threads_behind():
     before = settings()
     # The traceback is held on to: garbage collection has no part in it.
     with pytest.raises(RuntimeError, match="the network is broken") as held:
-        PSPNetFeaturizer(FailsOnBatches(), **FAST).fit(list(PICTURES) * 10)
+        PSPNetFeaturizer(FailsOnBatches(), **FAST).fit(list(IMAGES) * 10)
     assert held.tb is not None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("sklearn_psp")]
     assert settings() == before
 
 
 def test_no_progress_bar_unasked(capfd):
-    PSPNetFeaturizer(TinyNet(), **FAST).fit(PICTURES).transform(PICTURES)
+    PSPNetFeaturizer(TinyNet(), **FAST).fit(IMAGES).transform(IMAGES)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
 
 
-def test_progress_bar_goes_to_standard_error_and_counts_pictures(capfd):
-    featurizer = PSPNetFeaturizer(TinyNet(), verbose=1, **FAST).fit(PICTURES)
+def test_progress_bar_goes_to_standard_error_and_counts_images(capfd):
+    featurizer = PSPNetFeaturizer(TinyNet(), verbose=1, **FAST).fit(IMAGES)
     out, err = capfd.readouterr()
     assert out == ""
-    assert "describing pictures: 100%" in err
+    assert "describing images: 100%" in err
     assert "6/6" in err
-    featurizer.transform(PICTURES[i : i + 2] for i in range(0, 6, 2))
+    featurizer.transform(IMAGES[i : i + 2] for i in range(0, 6, 2))
     out, err = capfd.readouterr()
     assert out == ""
-    assert "6 picture" in err
+    assert "6 image" in err

@@ -1,4 +1,4 @@
-"""Tables of rows, streams read once, and pictures that cannot be read."""
+"""Tables of rows, streams read once, and images that cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def noise():
     return np.random.default_rng(0).integers(0, 256, (10, 6, 8, 3), dtype=np.uint8)
 
 
-def test_rows_of_levels_are_the_pictures_they_hold(noise):
+def test_rows_of_levels_are_the_images_they_hold(noise):
     featurizer = tiny(image_shape=(6, 8, 3)).fit(noise.reshape(10, -1))
     assert featurizer.n_features_in_ == 144
     np.testing.assert_array_equal(featurizer.transform(noise.reshape(10, -1)), tiny().fit(noise).transform(noise))
@@ -35,7 +35,7 @@ def test_rows_of_floats_are_on_the_scale_where_1_is_white(noise):
     np.testing.assert_allclose(rows, featurizer.transform(noise), atol=0.02)  # levels are rounded after the resize
 
 
-def test_auto_image_shape_is_the_squarest_grey_picture(noise):
+def test_auto_image_shape_is_the_squarest_grey_image(noise):
     grey = noise[:, :, :, 0]
     rows = tiny(image_shape="auto").fit_transform(grey.reshape(10, -1))
     np.testing.assert_array_equal(rows, tiny().fit_transform(grey))
@@ -77,25 +77,25 @@ def test_tables_are_validated_without_a_centre_too(noise):
 
 
 class CountingSequence(Sequence):
-    """A lazy sequence of pictures that counts how often each is asked for."""
+    """A lazy sequence of images that counts how often each is asked for."""
 
-    def __init__(self, pictures):
-        self.pictures = pictures
-        self.reads = np.zeros(len(pictures), dtype=int)
+    def __init__(self, images):
+        self.images = images
+        self.reads = np.zeros(len(images), dtype=int)
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i):
         self.reads[i] += 1
-        return self.pictures[i]
+        return self.images[i]
 
 
 @pytest.mark.parametrize("center", [True, False])
-def test_fit_transform_reads_each_picture_once(noise, center):
-    pictures = CountingSequence(noise)
-    rows = tiny(center=center).fit_transform(pictures)
-    assert pictures.reads.tolist() == [1] * 10
+def test_fit_transform_reads_each_image_once(noise, center):
+    images = CountingSequence(noise)
+    rows = tiny(center=center).fit_transform(images)
+    assert images.reads.tolist() == [1] * 10
     np.testing.assert_allclose(rows, tiny(center=center).fit(noise).transform(noise), atol=1e-6)
 
 
@@ -113,40 +113,40 @@ def test_fit_transform_consumes_an_iterable_of_batches_once(noise, center):
     np.testing.assert_allclose(rows, tiny(center=center).fit(noise).transform(noise), atol=1e-6)
 
 
-def test_fit_without_a_centre_needs_no_pictures_and_reads_none(noise):
+def test_fit_without_a_centre_needs_no_images_and_reads_none(noise):
     featurizer = tiny(center=False).fit()
-    pictures = CountingSequence(noise)
+    images = CountingSequence(noise)
     np.testing.assert_array_equal(
-        featurizer.transform(noise), tiny(center=False).fit(pictures).transform(noise), strict=True
+        featurizer.transform(noise), tiny(center=False).fit(images).transform(noise), strict=True
     )
-    assert pictures.reads.sum() == 0
+    assert images.reads.sum() == 0
     assert not featurizer.center_.any()
 
 
-def test_fit_with_a_centre_needs_pictures():
+def test_fit_with_a_centre_needs_images():
     with pytest.raises(ValueError, match=r"X=None: center=True learns the mean.*pass them, or center=False"):
         tiny().fit()
 
 
 @pytest.fixture
 def spoilt(noise):
-    """Ten pictures, of which 2 and 7 cannot be read."""
-    pictures = list(noise)
-    pictures[2], pictures[7] = b"no picture", "nowhere/7.png"
-    return pictures
+    """Ten images, of which 2 and 7 cannot be read."""
+    images = list(noise)
+    images[2], images[7] = b"no image", "nowhere/7.png"
+    return images
 
 
-def test_unreadable_picture_is_named(spoilt):
-    with pytest.raises(MissingImageError, match=r"1 of 10 pictures.*X\[7\] \('nowhere/7.png'\)"):
+def test_unreadable_image_is_named(spoilt):
+    with pytest.raises(MissingImageError, match=r"1 of 10 images.*X\[7\] \('nowhere/7.png'\)"):
         tiny().fit(spoilt)
     with pytest.raises(ImageReadError, match=r"X\[2\] \(<bytes, 10 long>\) could not be decoded: .*on_error=\"nan\""):
         tiny().fit(spoilt[:7])
 
 
 @pytest.mark.parametrize("center", [True, False])
-def test_unreadable_pictures_become_rows_of_nan(noise, spoilt, center):
+def test_unreadable_images_become_rows_of_nan(noise, spoilt, center):
     featurizer = tiny(on_error="nan", center=center)
-    with pytest.warns(ImageReadWarning, match=r"2 pictures could not be read.* the first is X\[2\]") as caught:
+    with pytest.warns(ImageReadWarning, match=r"2 images could not be read.* the first is X\[2\]") as caught:
         rows = featurizer.fit_transform(spoilt)
     assert len(caught) == 1
     assert np.flatnonzero(np.isnan(rows).all(axis=1)).tolist() == [2, 7]
@@ -186,6 +186,6 @@ def test_nothing_to_fit_when_all_are_unreadable(spoilt):
     featurizer = tiny(on_error="nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageReadWarning)
-        with pytest.raises(ImageReadError, match="none of the pictures could be read") as raised:
+        with pytest.raises(ImageReadError, match="none of the images could be read") as raised:
             featurizer.fit([spoilt[2], spoilt[7]])
     assert raised.value.errors["index"].tolist() == [0, 1]

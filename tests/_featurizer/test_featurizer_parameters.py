@@ -12,7 +12,7 @@ from common.networks import FAST, TinyNet
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp.exceptions import BackboneError, DeviceError, WeightsError
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 # A network of timm that is small enough to be drawn anew again and again.
 RANDOM = {"backbone": "timm/test_efficientnet", "weights": None, "center": False}
@@ -71,51 +71,51 @@ def test_bad_parameters_are_refused_by_name(params, message):
     featurizer = PSPNetFeaturizer(**({"backbone": TinyNet()} | FAST | params))
     for fit in (featurizer.fit, featurizer.fit_transform):
         with pytest.raises(ValueError, match=message):
-            fit(PICTURES)
+            fit(IMAGES)
 
 
 def test_unknown_backbone_is_refused_with_what_was_meant():
     with pytest.raises(BackboneError, match="backbone='efficientnet_lite9' is unknown: did you mean"):
-        PSPNetFeaturizer("efficientnet_lite9", **FAST).fit(PICTURES)
+        PSPNetFeaturizer("efficientnet_lite9", **FAST).fit(IMAGES)
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere.pth"):
-        PSPNetFeaturizer(weights=tmp_path / "nowhere.pth", **FAST).fit(PICTURES)
+        PSPNetFeaturizer(weights=tmp_path / "nowhere.pth", **FAST).fit(IMAGES)
 
 
 def test_absent_device_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="device='cuda' was asked for but is not there; here are"):
-        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "cuda"})).fit(PICTURES)
+        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "cuda"})).fit(IMAGES)
     with pytest.raises(DeviceError, match="is not a torch device"):
-        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "abacus"})).fit(PICTURES)
+        PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "abacus"})).fit(IMAGES)
 
 
 def test_a_pickle_from_a_gpu_goes_on_where_there_is_none(monkeypatch):
-    fitted = PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "auto"})).fit(PICTURES)
+    fitted = PSPNetFeaturizer(TinyNet(), **(FAST | {"device": "auto"})).fit(IMAGES)
     fitted.device_, fitted.precision_ = "cuda", "bfloat16"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     loaded = pickle.loads(pickle.dumps(fitted))
     assert loaded.device_ != "cuda"
     assert loaded.precision_ == "bfloat16"
-    assert np.isfinite(loaded.transform(PICTURES)).all()
+    assert np.isfinite(loaded.transform(IMAGES)).all()
 
 
 def test_random_weights_are_random_but_kept_by_pickle():
     params = RANDOM | FAST
     first, second = (PSPNetFeaturizer(**params).fit() for _ in range(2))
-    expected = first.transform(PICTURES)
-    assert not np.allclose(expected, second.transform(PICTURES), atol=1e-3)
+    expected = first.transform(IMAGES)
+    assert not np.allclose(expected, second.transform(IMAGES), atol=1e-3)
     assert first.backbone_info_["sha256"] != second.backbone_info_["sha256"]
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).transform(PICTURES), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).transform(IMAGES), expected)
 
 
 def test_random_weights_of_one_seed_are_the_same():
     params = RANDOM | FAST
-    first, second = (PSPNetFeaturizer(random_state=3, **params).fit().transform(PICTURES) for _ in range(2))
+    first, second = (PSPNetFeaturizer(random_state=3, **params).fit().transform(IMAGES) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-    other = PSPNetFeaturizer(random_state=4, **params).fit().transform(PICTURES)
+    other = PSPNetFeaturizer(random_state=4, **params).fit().transform(IMAGES)
     assert not np.allclose(first, other, atol=1e-3)
 
 
@@ -126,8 +126,8 @@ def test_parameters_with_numpy_types_are_taken():
         "scales": [np.float64(1)],
         "center": np.bool_(0),
     }
-    rows = PSPNetFeaturizer(TinyNet(), **(FAST | numbers)).fit_transform(PICTURES)
-    expected = PSPNetFeaturizer(TinyNet(), bin_sizes=(2,), center=False, **FAST).fit_transform(PICTURES)
+    rows = PSPNetFeaturizer(TinyNet(), **(FAST | numbers)).fit_transform(IMAGES)
+    expected = PSPNetFeaturizer(TinyNet(), bin_sizes=(2,), center=False, **FAST).fit_transform(IMAGES)
     np.testing.assert_array_equal(rows, expected)
 
 
@@ -151,15 +151,15 @@ def test_given_image_size_is_taken_and_told():
 
 def test_pickles_from_before_auto_know_their_image_size():
     featurizer = PSPNetFeaturizer(TinyNet(), **FAST, center=False).fit()
-    expected = featurizer.transform(PICTURES)
+    expected = featurizer.transform(IMAGES)
     del featurizer.image_size_
     again = pickle.loads(pickle.dumps(featurizer))
     assert again.image_size_ == (32, 32)
-    np.testing.assert_array_equal(again.transform(PICTURES), expected)
+    np.testing.assert_array_equal(again.transform(IMAGES), expected)
 
 
 def gem_parts(**params):
-    return PSPNetFeaturizer(TinyNet(), **FAST, **params).fit(PICTURES).transform_parts(PICTURES)
+    return PSPNetFeaturizer(TinyNet(), **FAST, **params).fit(IMAGES).transform_parts(IMAGES)
 
 
 def test_gem_power_1_is_the_average():

@@ -21,7 +21,7 @@ from sklearn_psp._nets import _plan
 from sklearn_psp.exceptions import BackboneError, MissingDependencyError, RuntimeFallbackWarning
 
 FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 4, "device": "cpu"}
-PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 
 
 def tiny(backbone=None, **params):
@@ -54,76 +54,76 @@ def without_openvino(monkeypatch):
 
 @pytest.mark.parametrize(("runtime", "used"), [("auto", "openvino"), ("openvino", "openvino"), ("torch", "torch")])
 def test_runtime_and_precision_in_use_are_reported(runtime, used):
-    featurizer = tiny(runtime=runtime).fit(PICTURES)
+    featurizer = tiny(runtime=runtime).fit(IMAGES)
     assert (featurizer.runtime_, featurizer.precision_, featurizer.batch_size_) == (used, "float32", 4)
     assert featurizer.runtime == runtime
 
 
 def test_runtimes_give_the_same_descriptors():
-    rows, expected = (tiny(runtime=runtime).fit_transform(PICTURES) for runtime in ("openvino", "torch"))
+    rows, expected = (tiny(runtime=runtime).fit_transform(IMAGES) for runtime in ("openvino", "torch"))
     assert lengths_of_difference(rows, expected).max() < 1e-4
 
 
 def test_several_scales_and_mirror_images_are_the_same_in_both_runtimes():
     params = {"scales": (1.0, 1.5), "flip": True, "aggregation": "concat"}
-    rows, expected = (tiny(runtime=runtime, **params).fit_transform(PICTURES) for runtime in ("openvino", "torch"))
+    rows, expected = (tiny(runtime=runtime, **params).fit_transform(IMAGES) for runtime in ("openvino", "torch"))
     assert lengths_of_difference(rows, expected).max() < 1e-4
 
 
 def test_pickle_keeps_the_runtime_and_the_bits():
-    fitted = tiny().fit(PICTURES)
+    fitted = tiny().fit(IMAGES)
     loaded = pickle.loads(pickle.dumps(fitted))
     assert (loaded.runtime_, loaded.precision_) == ("openvino", "float32")
-    np.testing.assert_array_equal(loaded.transform(PICTURES), fitted.transform(PICTURES))
+    np.testing.assert_array_equal(loaded.transform(IMAGES), fitted.transform(IMAGES))
 
 
 def test_a_pickle_goes_on_with_torch_where_openvino_is_not_installed(without_openvino):
-    fitted = tiny().fit(PICTURES)
-    expected, pickled = fitted.transform(PICTURES), pickle.dumps(fitted)
+    fitted = tiny().fit(IMAGES)
+    expected, pickled = fitted.transform(IMAGES), pickle.dumps(fitted)
     without_openvino()
     with pytest.warns(RuntimeFallbackWarning, match=r"fitted with OpenVINO, which is not installed here.*\[cpu\]"):
         loaded = pickle.loads(pickled)
     assert (loaded.runtime_, loaded.precision_) == ("torch", "float32")
-    assert lengths_of_difference(loaded.transform(PICTURES), expected).max() < 1e-3
+    assert lengths_of_difference(loaded.transform(IMAGES), expected).max() < 1e-3
     # It is torch's from now on: nothing is left to warn of.
     again = pickle.loads(pickle.dumps(loaded))
-    np.testing.assert_array_equal(again.transform(PICTURES), loaded.transform(PICTURES))
+    np.testing.assert_array_equal(again.transform(IMAGES), loaded.transform(IMAGES))
 
 
 def test_a_pickle_that_asked_for_openvino_says_how_to_install_it(without_openvino):
-    pickled = pickle.dumps(tiny(runtime="openvino").fit(PICTURES))
+    pickled = pickle.dumps(tiny(runtime="openvino").fit(IMAGES))
     without_openvino()
     loaded = pickle.loads(pickled)
     with pytest.raises(MissingDependencyError, match=r"pip install 'sklearn_psp\[cpu\]'"):
-        clone(loaded).fit(PICTURES)
+        clone(loaded).fit(IMAGES)
     with pytest.raises(MissingDependencyError, match=r"pip install 'sklearn_psp\[cpu\]'"):
-        loaded.transform(PICTURES)
+        loaded.transform(IMAGES)
 
 
 def test_a_saved_file_goes_on_with_torch_where_openvino_is_not_installed(without_openvino, tmp_path):
-    fitted = tiny().fit(PICTURES)
-    expected = fitted.transform(PICTURES)
+    fitted = tiny().fit(IMAGES)
+    expected = fitted.transform(IMAGES)
     sklearn_psp.save(fitted, tmp_path / "saved")
     without_openvino()
     with pytest.warns(RuntimeFallbackWarning, match="fitted with OpenVINO"):
         loaded = sklearn_psp.load(tmp_path / "saved", modules={"common.networks.TinyNet": TinyNet()})
     assert loaded.runtime_ == "torch"
-    assert lengths_of_difference(loaded.transform(PICTURES), expected).max() < 1e-3
+    assert lengths_of_difference(loaded.transform(IMAGES), expected).max() < 1e-3
 
 
 def test_openvino_that_is_asked_for_and_missing_is_an_error(without_openvino):
     without_openvino()
     with pytest.raises(MissingDependencyError, match=r"runtime='openvino' needs .*pip install 'sklearn_psp\[cpu\]'"):
-        tiny(runtime="openvino").fit(PICTURES)
+        tiny(runtime="openvino").fit(IMAGES)
 
 
 def test_auto_takes_torch_in_silence_where_openvino_is_not_installed(without_openvino):
     without_openvino()
-    assert tiny().fit(PICTURES).runtime_ == "torch"
+    assert tiny().fit(IMAGES).runtime_ == "torch"
 
 
 class Dependent(TinyNet):
-    """Takes another turn for dark pictures than for light ones: what is traced is one of the two."""
+    """Takes another turn for dark images than for light ones: what is traced is one of the two."""
 
     def forward(self, x):
         maps = super().forward(x)
@@ -134,10 +134,10 @@ def test_auto_takes_torch_with_a_warning_where_openvino_gives_something_else():
     with pytest.warns(
         RuntimeFallbackWarning, match=r"takes torch instead of OpenVINO: backbone='Dependent' gives other"
     ):
-        featurizer = tiny(Dependent()).fit(PICTURES)
+        featurizer = tiny(Dependent()).fit(IMAGES)
     assert featurizer.runtime_ == "torch"
     with pytest.raises(BackboneError, match=r"'Dependent' gives other feature maps.*use runtime='torch'"):
-        tiny(Dependent(), runtime="openvino").fit(PICTURES)
+        tiny(Dependent(), runtime="openvino").fit(IMAGES)
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "torch"])
@@ -145,30 +145,30 @@ def test_the_number_of_torchs_threads_is_left_as_found(runtime):
     n_threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        featurizer = tiny(runtime=runtime).fit(PICTURES)
+        featurizer = tiny(runtime=runtime).fit(IMAGES)
         assert torch.get_num_threads() == 2
-        rows = featurizer.transform(PICTURES)
-        featurizer.transform_parts(list(PICTURES))
+        rows = featurizer.transform(IMAGES)
+        featurizer.transform_parts(list(IMAGES))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(n_threads)
-    assert lengths_of_difference(rows, tiny(runtime="torch").fit_transform(PICTURES)).max() < 1e-4
+    assert lengths_of_difference(rows, tiny(runtime="torch").fit_transform(IMAGES)).max() < 1e-4
 
 
 def test_the_network_is_compiled_where_that_is_asked_for(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
-    expected = tiny(runtime="torch").fit_transform(PICTURES)
+    expected = tiny(runtime="torch").fit_transform(IMAGES)
     assert compiled == []
-    featurizer = tiny(compile=True).fit(PICTURES)
+    featurizer = tiny(compile=True).fit(IMAGES)
     assert featurizer.runtime_ == "torch"
-    np.testing.assert_array_equal(featurizer.transform(PICTURES), expected)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES), expected)
     assert len(compiled) == 1
     assert isinstance(compiled[0], nn.Module)
 
 
 def test_openvino_is_not_imported_where_torch_is_asked_for(monkeypatch):
-    tiny(runtime="torch").fit(PICTURES)  # torch and timm are imported by now
+    tiny(runtime="torch").fit(IMAGES)  # torch and timm are imported by now
 
     def guarded(name, *args, original=builtins.__import__, **kwargs):
         assert name.partition(".")[0] != "openvino"
@@ -176,10 +176,10 @@ def test_openvino_is_not_imported_where_torch_is_asked_for(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", guarded)
     monkeypatch.setattr("sklearn_psp._nets._openvino_network.import_openvino", pytest.fail)
-    tiny(TinyNet(seed=8), runtime="torch").fit(PICTURES).transform(PICTURES)
+    tiny(TinyNet(seed=8), runtime="torch").fit(IMAGES).transform(IMAGES)
 
 
 def test_nothing_is_warned_of_with_the_defaults():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        PSPNetFeaturizer(TinyNet(), image_size=32).fit(PICTURES).transform(PICTURES)
+        PSPNetFeaturizer(TinyNet(), image_size=32).fit(IMAGES).transform(IMAGES)

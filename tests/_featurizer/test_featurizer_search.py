@@ -1,4 +1,4 @@
-"""The featurizer among scikit-learn's tools, on real pictures."""
+"""The featurizer among scikit-learn's tools, on real images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def photographs(tmp_path_factory):
     """A table of files: crops of photographs, with their names and sizes."""
     folder = tmp_path_factory.mktemp("photographs")
     rows = []
-    for i, (picture, name) in enumerate(zip(*crops(n_crops=5), strict=True)):
+    for i, (image, name) in enumerate(zip(*crops(n_crops=5), strict=True)):
         path = folder / f"{name}_{i}.png"
-        Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path)
         rows.append({"path": str(path), "name": name, "bytes": path.stat().st_size})
-    return pd.DataFrame(rows, index=[f"picture {i}" for i in range(len(rows))])
+    return pd.DataFrame(rows, index=[f"image {i}" for i in range(len(rows))])
 
 
 def test_grid_search_over_featurizer_projection_and_retriever(photographs):
@@ -54,7 +54,7 @@ def test_grid_search_over_featurizer_projection_and_retriever(photographs):
 
 def test_column_transformer_with_a_path_column(photographs):
     columns = ColumnTransformer(
-        [("picture", clone(FEATURIZER), ["path"]), ("size", StandardScaler(), ["bytes"])],
+        [("image", clone(FEATURIZER), ["path"]), ("size", StandardScaler(), ["bytes"])],
         verbose_feature_names_out=True,
     )
     scores = cross_val_score(make_pipeline(columns, RidgeClassifier()), photographs, photographs["name"], cv=SHUFFLED)
@@ -66,9 +66,9 @@ def test_column_transformer_with_a_path_column(photographs):
 
 @pytest.mark.parametrize("column", ["path", ["path"]], ids=["Series", "DataFrame"])
 def test_column_transformer_gives_a_named_table(photographs, column):
-    columns = ColumnTransformer([("picture", clone(FEATURIZER), column)]).set_output(transform="pandas")
+    columns = ColumnTransformer([("image", clone(FEATURIZER), column)]).set_output(transform="pandas")
     frame = columns.fit_transform(photographs)
-    assert frame.columns[:2].tolist() == ["picture__psp0", "picture__psp1"]
+    assert frame.columns[:2].tolist() == ["image__psp0", "image__psp1"]
     assert frame.index.equals(photographs.index)
     assert (frame.dtypes == np.float32).all()
 
@@ -82,11 +82,11 @@ def test_grid_search_on_a_column_of_photographs():
     table = pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths]})
     search = GridSearchCV(
         make_pipeline(
-            ColumnTransformer([("picture", clone(FEATURIZER), ["path"])]),
+            ColumnTransformer([("image", clone(FEATURIZER), ["path"])]),
             LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.3),
             NearestImageRetriever(),
         ),
-        {"columntransformer__picture__aggregation": ["sum"]},
+        {"columntransformer__image__aggregation": ["sum"]},
         cv=SHUFFLED,
     )
     search.fit(table, table["label"])

@@ -1,4 +1,4 @@
-"""A featurizer that is fitted without pictures, with what was learned elsewhere: the door of a classifier."""
+"""A featurizer that is fitted without images, with what was learned elsewhere: the door of a classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._featurizer._center import center_share, shrunk_mean
 from sklearn_psp.exceptions import ImageReadWarning
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 WEIGHTS = np.linspace(0.1, 2, 14)
 
 
@@ -23,22 +23,22 @@ def tiny(**params):
 
 @pytest.mark.parametrize("aggregation", ["sum", "concat"])
 def test_it_describes_as_if_it_had_been_fitted(aggregation):
-    fitted = tiny(part_weights=WEIGHTS, aggregation=aggregation).fit(PICTURES)
+    fitted = tiny(part_weights=WEIGHTS, aggregation=aggregation).fit(IMAGES)
     made = tiny(aggregation=aggregation, part_weights="learned")
     assert made._set_fitted(part_weights=WEIGHTS, center=fitted.center_) is made
     check_is_fitted(made)
     assert vars(made).keys() == vars(fitted).keys() - {"errors_"}
     for featurizer in (made, pickle.loads(pickle.dumps(made))):
-        np.testing.assert_array_equal(featurizer.transform(PICTURES), fitted.transform(PICTURES))
+        np.testing.assert_array_equal(featurizer.transform(IMAGES), fitted.transform(IMAGES))
         np.testing.assert_array_equal(featurizer.part_weights_, fitted.part_weights_)
 
 
 def test_without_a_centre_nothing_is_subtracted_and_weights_are_those_of_the_parameter():
-    expected = tiny(center=False, part_weights=WEIGHTS).fit().transform(PICTURES)
+    expected = tiny(center=False, part_weights=WEIGHTS).fit().transform(IMAGES)
     made = tiny(part_weights=WEIGHTS)._set_fitted()
-    np.testing.assert_allclose(made.transform(PICTURES), expected, atol=1e-6)
+    np.testing.assert_allclose(made.transform(IMAGES), expected, atol=1e-6)
     ignored = tiny(part_weights=WEIGHTS, center=False)._set_fitted(center=np.ones(12))
-    np.testing.assert_array_equal(ignored.transform(PICTURES), expected)
+    np.testing.assert_array_equal(ignored.transform(IMAGES), expected)
     assert not ignored.center_.any()
 
 
@@ -50,10 +50,10 @@ def test_the_centre_is_copied():
     assert made.center_.dtype == np.float32
 
 
-def test_what_an_earlier_fit_knew_of_its_pictures_is_forgotten():
+def test_what_an_earlier_fit_knew_of_its_images_is_forgotten():
     featurizer = tiny(on_error="nan")
     with pytest.warns(ImageReadWarning):
-        featurizer.fit([*PICTURES, b"no picture"])
+        featurizer.fit([*IMAGES, b"no image"])
     assert len(featurizer.errors_) == 1
     featurizer._set_fitted(center=np.zeros(12))
     assert not hasattr(featurizer, "errors_")

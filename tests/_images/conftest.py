@@ -1,4 +1,4 @@
-"""Pictures for the tests of `_images`: encoded in memory, or the photographs that scikit-learn brings."""
+"""Images for the tests of `_images`: encoded in memory, or the photographs that scikit-learn brings."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from sklearn_psp._images import read_picture
+from sklearn_psp._images import read_image
 from sklearn_psp.exceptions import ImageReadError
 
 SIDE = st.integers(1, 6)
@@ -30,7 +30,7 @@ def test_alpha_is_composed_on_white(encode, noise, file_format):
     assert (expected[0] == 255).all()
     image = Image.fromarray(rgba)
     for source in (rgba, image, encode(image, file_format)):
-        np.testing.assert_array_equal(read_picture(source), expected)
+        np.testing.assert_array_equal(read_image(source), expected)
 
 
 def test_grey_with_alpha_is_composed_on_white(encode, noise):
@@ -38,25 +38,25 @@ def test_grey_with_alpha_is_composed_on_white(encode, noise):
     expected = on_white(np.dstack([la[..., [0, 0, 0]], la[..., 1]]))
     image = Image.fromarray(la)
     assert image.mode == "LA"
-    np.testing.assert_array_equal(read_picture(encode(image)), expected)
-    np.testing.assert_array_equal(read_picture(image), expected)
+    np.testing.assert_array_equal(read_image(encode(image)), expected)
+    np.testing.assert_array_equal(read_image(image), expected)
     palette_alpha = Image.frombytes("PA", (2, 1), bytes([1, 51, 0, 255]))
     palette_alpha.putpalette([10, 20, 30, 40, 50, 60])
-    assert read_picture(palette_alpha).tolist() == [[[212, 214, 216], [10, 20, 30]]]
+    assert read_image(palette_alpha).tolist() == [[[212, 214, 216], [10, 20, 30]]]
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF"])
 def test_transparent_palette_colour_is_white(encode, file_format):
     image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    pixels = read_picture(encode(image, file_format, transparency=1))
+    pixels = read_image(encode(image, file_format, transparency=1))
     assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255], [70, 80, 90]]]
 
 
 def test_palette_with_alpha_per_colour(encode):
     image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    pixels = read_picture(encode(image, transparency=bytes([255, 0, 51])))
+    pixels = read_image(encode(image, transparency=bytes([255, 0, 51])))
     # 51 / 255 = 0.2: 255 - 0.2 * (255 - colour)
     assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255], [218, 220, 222]]]
 
@@ -65,7 +65,7 @@ def test_palette_with_alpha_per_colour(encode):
 def test_colour_key_of_png_is_white(encode, mode, key):
     image = Image.new(mode, (2, 1), key)
     image.putpixel((1, 0), (9, 9, 9) if mode == "RGB" else 9)
-    pixels = read_picture(encode(image, transparency=key))
+    pixels = read_image(encode(image, transparency=key))
     assert pixels.tolist() == [[[255, 255, 255], [9, 9, 9]]]
 
 
@@ -74,48 +74,48 @@ def test_grey_is_repeated(encode, noise):
     expected = np.dstack([grey] * 3)
     image = Image.fromarray(grey)
     for source in (grey, grey[..., None], image, encode(image), encode(image, "PPM")):
-        np.testing.assert_array_equal(read_picture(source), expected)
+        np.testing.assert_array_equal(read_image(source), expected)
     jpeg = encode(image, "JPEG")
     with Image.open(io.BytesIO(jpeg)) as decoded:
-        np.testing.assert_array_equal(read_picture(jpeg), np.asarray(decoded.convert("RGB")))
+        np.testing.assert_array_equal(read_image(jpeg), np.asarray(decoded.convert("RGB")))
 
 
 def test_black_and_white(encode):
     image = Image.frombytes("1", (8, 1), b"\xa5")
     expected = np.repeat(np.unpackbits(np.uint8([0xA5]))[None, :, None] * np.uint8(255), 3, axis=2)
     for source in (image, encode(image), expected[..., 0] > 0):
-        np.testing.assert_array_equal(read_picture(source), expected)
+        np.testing.assert_array_equal(read_image(source), expected)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bit_grey_is_rounded_to_eight(encode, file_format):
     levels = np.arange(0, 65536, dtype=np.uint16).reshape(256, 256)
     expected = np.dstack([np.rint(levels / 257).astype(np.uint8)] * 3)
-    np.testing.assert_array_equal(read_picture(levels), expected)
-    np.testing.assert_array_equal(read_picture(encode(Image.fromarray(levels), file_format)), expected)
-    np.testing.assert_array_equal(read_picture(Image.fromarray(levels.astype(np.int32))), expected)
+    np.testing.assert_array_equal(read_image(levels), expected)
+    np.testing.assert_array_equal(read_image(encode(Image.fromarray(levels), file_format)), expected)
+    np.testing.assert_array_equal(read_image(Image.fromarray(levels.astype(np.int32))), expected)
     big = Image.frombytes("I;16B", (256, 256), levels.astype(">u2").tobytes())
-    np.testing.assert_array_equal(read_picture(big), expected)
+    np.testing.assert_array_equal(read_image(big), expected)
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_32_bit_levels_beyond_16_bits_are_refused(value):
     with pytest.raises(ImageReadError, match="16-bit range 0 to 65,535"):
-        read_picture(Image.fromarray(np.array([[0, value]], np.int32)))
+        read_image(Image.fromarray(np.array([[0, value]], np.int32)))
 
 
-def test_mode_f_is_a_float_picture():
+def test_mode_f_is_a_float_image():
     values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     expected = np.dstack([np.rint(values.astype(float) * 255).astype(np.uint8)] * 3)
-    np.testing.assert_array_equal(read_picture(Image.fromarray(values)), expected)
+    np.testing.assert_array_equal(read_image(Image.fromarray(values)), expected)
     with pytest.raises(ImageReadError, match=r"must lie in \[0, 1\]"):
-        read_picture(Image.fromarray(values * 255))
+        read_image(Image.fromarray(values * 255))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV"])
 def test_colour_spaces_convert_as_pillow_does(mode, noise):
     image = Image.frombytes(mode, (5, 4), noise(4, 5, 4 if mode == "CMYK" else 3).tobytes())
-    np.testing.assert_array_equal(read_picture(image), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(read_image(image), np.asarray(image.convert("RGB")))
 
 
 def test_cmyk_jpeg_is_read_as_pillow_reads_it(encode, china):
@@ -125,13 +125,13 @@ def test_cmyk_jpeg_is_read_as_pillow_reads_it(encode, china):
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == "CMYK"
         expected = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(read_picture(data), expected)
+    np.testing.assert_array_equal(read_image(data), expected)
     assert np.abs(expected.astype(int) - np.asarray(small)).mean() < 8, "inverted"
 
 
 def test_lab_black_grey_and_white():
     image = Image.frombytes("LAB", (3, 1), bytes([0, 0, 0, 136, 0, 0, 255, 0, 0]))  # a* and b* signed
-    black, grey, white = read_picture(image)[0].astype(int)
+    black, grey, white = read_image(image)[0].astype(int)
     assert black.max() <= 1
     assert np.ptp(grey) <= 2
     assert abs(grey.mean() - 127) <= 2  # L* = 53.3 is 0.214 linear, 127 in sRGB
@@ -141,7 +141,7 @@ def test_lab_black_grey_and_white():
 def test_premultiplied_modes(noise):
     rgba = noise(4, 5, 4)
     premultiplied = Image.fromarray(rgba).convert("RGBa")
-    np.testing.assert_array_equal(read_picture(premultiplied), on_white(np.asarray(premultiplied.convert("RGBA"))))
+    np.testing.assert_array_equal(read_image(premultiplied), on_white(np.asarray(premultiplied.convert("RGBA"))))
 
 
 @settings(max_examples=60, deadline=None)
@@ -156,7 +156,7 @@ def test_any_array_follows_the_closed_form(data):
     levels = np.rint(array.astype(np.float64) * scale).reshape(*shape[:2], -1)
     expected = on_white(levels) if channels == 4 else np.broadcast_to(levels, (*shape[:2], 3))
     before = array.copy()
-    np.testing.assert_array_equal(read_picture(array), expected)
+    np.testing.assert_array_equal(read_image(array), expected)
     np.testing.assert_array_equal(array, before)
 
 
@@ -164,7 +164,7 @@ def test_any_array_follows_the_closed_form(data):
 @given(hnp.arrays(np.float64, (2, 3), elements=st.floats(width=64)))
 def test_floats_are_read_exactly_when_all_lie_in_0_1(array):
     if ((array >= 0) & (array <= 1)).all():
-        assert read_picture(array).shape == (2, 3, 3)
+        assert read_image(array).shape == (2, 3, 3)
     else:
         with pytest.raises(ImageReadError, match=r"must lie in \[0, 1\]"):
-            read_picture(array)
+            read_image(array)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sklearn_psp._images import as_pictures, read_batches
+from sklearn_psp._images import as_images, read_batches
 from sklearn_psp.exceptions import ImageInputError
 
 SIZE = (8, 9)
@@ -32,7 +32,7 @@ def expected(noise):
 
 @pytest.fixture(scope="module")
 def paths(expected, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     names = [str(folder / f"{i}.png") for i in range(12)]
     for name, pixels in zip(names, expected, strict=True):
         Image.fromarray(pixels).save(name)
@@ -62,7 +62,7 @@ CONTAINERS = {
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_containers_of_pictures_give_the_same_pixels(paths, expected, container):
+def test_containers_of_images_give_the_same_pixels(paths, expected, container):
     np.testing.assert_array_equal(read(CONTAINERS[container](paths)), expected)
 
 
@@ -75,8 +75,8 @@ def test_kinds_may_be_mixed(paths, expected):
 
 
 def test_arrays_memmaps_and_tensors_give_the_same_pixels(tmp_path, expected):
-    np.save(tmp_path / "pictures.npy", expected)
-    memmap = np.load(tmp_path / "pictures.npy", mmap_mode="r")
+    np.save(tmp_path / "images.npy", expected)
+    memmap = np.load(tmp_path / "images.npy", mmap_mode="r")
     tensor = torch.from_numpy(expected).permute(0, 3, 1, 2)
     floats = expected / np.float32(255)
     for name, X in {
@@ -111,38 +111,36 @@ def test_finished_arrays_are_handed_out_without_a_copy_and_memmaps_with_one(tmp_
     batches = list(read_batches(expected, batch_size=5, image_size=SIZE))
     assert [batch.start for batch in batches] == [0, 5, 10]
     assert all(np.shares_memory(batch.images, expected) for batch in batches)
-    np.save(tmp_path / "pictures.npy", expected)
-    memmap = np.load(tmp_path / "pictures.npy", mmap_mode="r")
+    np.save(tmp_path / "images.npy", expected)
+    memmap = np.load(tmp_path / "images.npy", mmap_mode="r")
     for batch in read_batches(memmap, batch_size=5, image_size=SIZE):
         assert type(batch.images) is np.ndarray
         assert not np.shares_memory(batch.images, memmap)
 
 
 def test_describe_names_the_source(paths, expected):
-    pictures = as_pictures(
-        [paths[0], pathlib.Path(paths[1]), b"12345" * 1024, expected[0], Image.fromarray(expected[0])]
-    )
-    assert pictures.n_pictures == 5
-    assert [pictures.describe(i) for i in range(5)] == [
+    images = as_images([paths[0], pathlib.Path(paths[1]), b"12345" * 1024, expected[0], Image.fromarray(expected[0])])
+    assert images.n_images == 5
+    assert [images.describe(i) for i in range(5)] == [
         paths[0],
         paths[1],
         "<bytes, 5,120 long>",
         "<array (8, 9, 3) uint8>",
         "<PIL.Image RGB 9x8>",
     ]
-    assert as_pictures([torch.zeros(3, 2, 2)]).describe(0) == "<tensor (3, 2, 2) float32>"
-    assert as_pictures(expected).describe(3) == "<array (8, 9, 3) uint8>"
-    assert as_pictures([None]).describe(0) == "<missing value>"
-    assert as_pictures(pictures) is pictures
+    assert as_images([torch.zeros(3, 2, 2)]).describe(0) == "<tensor (3, 2, 2) float32>"
+    assert as_images(expected).describe(3) == "<array (8, 9, 3) uint8>"
+    assert as_images([None]).describe(0) == "<missing value>"
+    assert as_images(images) is images
 
 
 REFUSED = {
-    "str": ("a.jpg", r"single picture \('a.jpg'\): pass \[X\]"),
-    "Path": (pathlib.Path("a.jpg"), r"single picture \('a.jpg'\): pass \[X\]"),
-    "bytes": (b"123", r"single picture \(<bytes, 3 long>\): pass \[X\]"),
-    "PIL": (Image.new("L", (3, 2)), r"single picture \(<PIL.Image L 3x2>\): pass \[X\]"),
-    "(h, w, 3)": (np.zeros((8, 9, 3)), r"single picture \(h, w, 3\): pass \[X\], or X\[..., None\]"),
-    "(3, h, w) tensor": (torch.zeros(3, 8, 9), r"single picture \(3, h, w\): pass X\[None\], or X\[:, None\]"),
+    "str": ("a.jpg", r"single image \('a.jpg'\): pass \[X\]"),
+    "Path": (pathlib.Path("a.jpg"), r"single image \('a.jpg'\): pass \[X\]"),
+    "bytes": (b"123", r"single image \(<bytes, 3 long>\): pass \[X\]"),
+    "PIL": (Image.new("L", (3, 2)), r"single image \(<PIL.Image L 3x2>\): pass \[X\]"),
+    "(h, w, 3)": (np.zeros((8, 9, 3)), r"single image \(h, w, 3\): pass \[X\], or X\[..., None\]"),
+    "(3, h, w) tensor": (torch.zeros(3, 8, 9), r"single image \(3, h, w\): pass X\[None\], or X\[:, None\]"),
     "NCHW array": (np.zeros((2, 3, 8, 9)), r"got \(2, 3, 8, 9\): pass X.transpose\(0, 2, 3, 1\)"),
     "NHWC tensor": (torch.zeros(2, 8, 9, 3), r"got \(2, 8, 9, 3\): pass X.permute\(0, 3, 1, 2\)"),
     "5-D": (np.zeros((1, 2, 3, 4, 5)), "got the 5-D shape"),
@@ -150,18 +148,18 @@ REFUSED = {
     "1-D numbers": (np.zeros(5), "got the 1-D shape"),
     "0-D": (np.array(5.0), "got the 0-D shape"),
     "scalar": (np.float64(5), "got float64"),
-    "2-D": (np.zeros((5, 64)), r"pass image_shape=\(h, w\) or X.reshape\(-1, h, w\); .*one grey picture, pass \[X\]"),
+    "2-D": (np.zeros((5, 64)), r"pass image_shape=\(h, w\) or X.reshape\(-1, h, w\); .*one grey image, pass \[X\]"),
     "2-D tensor": (torch.zeros(5, 64), r"pass image_shape=\(h, w\)"),
-    "complex": (np.zeros((2, 8, 9), complex), "dtype complex128: pictures are uint8"),
+    "complex": (np.zeros((2, 8, 9), complex), "dtype complex128: images are uint8"),
     "S array": (np.array([b"ab", b"c"]), r"strips the trailing NUL bytes.*pass a list of bytes"),
-    "wide object array": (np.array([["a", "b"]], dtype=object), "pass one column of pictures"),
+    "wide object array": (np.array([["a", "b"]], dtype=object), "pass one column of images"),
     "no pixels": (np.zeros((2, 0, 5, 3)), "without pixels"),
     "frame": (pd.DataFrame({"n": [1], "path": ["a"]}), r"2 columns \('n', 'path'\).*pass the column.*df\['path'\]"),
     "numeric frame": (pd.DataFrame(np.zeros((2, 12))), r"12 columns .*, \.\.\.\).*pass image_shape=\(h, w\)"),
-    "columnless frame": (pd.DataFrame(index=[0, 1]), "pass the column that holds the pictures"),
-    "numeric Series": (pd.Series([1.0, 2.0]), "column of dtype float64, not of pictures"),
-    "numeric column": (pd.DataFrame({"a": [1, 2]}), "column of dtype int64, not of pictures"),
-    "dict": ({"a": "b"}, r"X is a dict: pass its pictures, for example list\(X.values\(\)\)"),
+    "columnless frame": (pd.DataFrame(index=[0, 1]), "pass the column that holds the images"),
+    "numeric Series": (pd.Series([1.0, 2.0]), "column of dtype float64, not of images"),
+    "numeric column": (pd.DataFrame({"a": [1, 2]}), "column of dtype int64, not of images"),
+    "dict": ({"a": "b"}, r"X is a dict: pass its images, for example list\(X.values\(\)\)"),
     "set": ({"a.jpg"}, "X is a set, which has no order: pass a list"),
     "sparse": (scipy.sparse.eye(3).tocsr(), r"pass X.toarray\(\)"),
     "None": (None, "got NoneType"),
@@ -170,10 +168,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_holds_no_pictures_is_refused_with_the_remedy(case):
+def test_what_holds_no_images_is_refused_with_the_remedy(case):
     X, message = REFUSED[case]
     with pytest.raises(ImageInputError, match=message):
-        as_pictures(X)
+        as_images(X)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +191,7 @@ def test_what_holds_no_pictures_is_refused_with_the_remedy(case):
 )
 def test_empty_is_said_in_scikit_learns_words(X):
     with pytest.raises(ImageInputError, match=r"X is empty: Found array with 0 sample\(s\)"):
-        as_pictures(X)
+        as_images(X)
 
 
 def test_missing_values_are_named():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sklearn_psp._images import _content
 from sklearn_psp._images._content import array_key, bytes_key, known_file_key
-from sklearn_psp._images._pictures import ItemPictures, SomePictures
+from sklearn_psp._images._images import ItemImages, SomeImages
 from sklearn_psp._images._sources import known_key, load_source
 
 LONG_AGO = 10**18  # in nanoseconds, the year 2001
@@ -24,7 +24,7 @@ def _no_files(monkeypatch):
 
 @pytest.fixture
 def path(tmp_path, noise):
-    path = tmp_path / "picture.bmp"
+    path = tmp_path / "image.bmp"
     Image.fromarray(noise(6, 5, 3)).save(path)
     return path
 
@@ -64,7 +64,7 @@ def test_keys_depend_on_pixels_shape_and_dtype(noise):
     changed = pixels.copy()
     changed[5, 3, 2] ^= 1
     others = [changed, pixels.reshape(4, 6, 3), pixels[::-1], pixels.view(np.int8), pixels.astype(np.float32)]
-    keys = {array_key(picture) for picture in (pixels, *others)}
+    keys = {array_key(image) for image in (pixels, *others)}
     assert len(keys) == 6
     assert all(len(key) == 16 for key in keys)
 
@@ -89,13 +89,13 @@ def test_items_of_a_lazy_sequence_are_not_asked_for_to_know_them(noise):
         def __getitem__(self, i):
             pytest.fail("asked for")
 
-    assert ItemPictures(Lazy([noise(4, 4, 3)]), in_memory=False).known_key(0) is None
+    assert ItemImages(Lazy([noise(4, 4, 3)]), in_memory=False).known_key(0) is None
 
 
-def test_some_pictures_are_known_by_their_own_keys(noise):
-    pictures = [noise(4, 4, 3, seed=i) for i in range(4)]
-    some = SomePictures(ItemPictures(pictures), [3, 1])
-    assert [some.known_key(i) for i in range(2)] == [array_key(pictures[3]), array_key(pictures[1])]
+def test_some_images_are_known_by_their_own_keys(noise):
+    images = [noise(4, 4, 3, seed=i) for i in range(4)]
+    some = SomeImages(ItemImages(images), [3, 1])
+    assert [some.known_key(i) for i in range(2)] == [array_key(images[3]), array_key(images[1])]
     assert [some.row(i) for i in range(2)] == [3, 1]
 
 
@@ -168,14 +168,14 @@ def test_the_same_relative_path_elsewhere_is_another_file(tmp_path, noise, later
     for name in "ab":
         folder = tmp_path / name
         folder.mkdir()
-        Image.fromarray(noise(6, 5, 3, seed=ord(name))).save(folder / "picture.bmp")
-        os.utime(folder / "picture.bmp", ns=(LONG_AGO, LONG_AGO))
+        Image.fromarray(noise(6, 5, 3, seed=ord(name))).save(folder / "image.bmp")
+        os.utime(folder / "image.bmp", ns=(LONG_AGO, LONG_AGO))
         monkeypatch.chdir(folder)
-        later("picture.bmp", 3)
-        assert known_file_key("picture.bmp") is None
-        keys.append(load_source("picture.bmp")[0])
+        later("image.bmp", 3)
+        assert known_file_key("image.bmp") is None
+        keys.append(load_source("image.bmp")[0])
     assert keys[0] != keys[1]
-    assert known_file_key("picture.bmp") == keys[1]
+    assert known_file_key("image.bmp") == keys[1]
 
 
 def test_no_more_than_so_many_files_are_remembered(tmp_path, later, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from sklearn_psp._images import _jpeg, read_picture
+from sklearn_psp._images import _jpeg, read_image
 from sklearn_psp.exceptions import ImageReadError
 
 
@@ -44,10 +44,10 @@ def test_torchvision_decoder_is_used_and_equals_pillow_bit_for_bit(jpegs):
 
 
 def test_without_torchvision_decoder_pillow_gives_the_same(monkeypatch, jpegs):
-    expected = {name: read_picture(data) for name, data in jpegs.items()}
+    expected = {name: read_image(data) for name, data in jpegs.items()}
     monkeypatch.setattr(_jpeg, "_decode", None)
     for name, data in jpegs.items():
-        np.testing.assert_array_equal(read_picture(data), expected[name], err_msg=name)
+        np.testing.assert_array_equal(read_image(data), expected[name], err_msg=name)
 
 
 def test_truncated_jpeg_is_refused_wherever_it_ends(jpegs):
@@ -55,7 +55,7 @@ def test_truncated_jpeg_is_refused_wherever_it_ends(jpegs):
         data = jpegs[name]
         for length in range(3, len(data), max(1, len(data) // 60)):
             with pytest.raises(ImageReadError, match="JPEG"):
-                read_picture(data[:length])
+                read_image(data[:length])
 
 
 def test_truncated_jpeg_says_so_from_every_kind_of_source(tmp_path, jpegs):
@@ -64,13 +64,13 @@ def test_truncated_jpeg_says_so_from_every_kind_of_source(tmp_path, jpegs):
     path.write_bytes(data)
     for source in (data, path):
         with pytest.raises(ImageReadError, match=r"truncated JPEG \(5,120 bytes\): image file is truncated"):
-            read_picture(source)
+            read_image(source)
     with Image.open(path) as image, pytest.raises(ImageReadError, match="truncated JPEG: image file is truncated"):
-        read_picture(image)
+        read_image(image)
 
 
 def test_bytes_behind_the_end_do_not_matter(jpegs):
-    np.testing.assert_array_equal(read_picture(jpegs["4:2:0"] + b"\0" * 100), read_picture(jpegs["4:2:0"]))
+    np.testing.assert_array_equal(read_image(jpegs["4:2:0"] + b"\0" * 100), read_image(jpegs["4:2:0"]))
 
 
 def test_damaged_jpegs_are_accepted_and_decoded_exactly_as_by_pillow(jpegs):
@@ -84,10 +84,10 @@ def test_damaged_jpegs_are_accepted_and_decoded_exactly_as_by_pillow(jpegs):
             expected = pillow(bytes(damaged))
         except (OSError, SyntaxError, ValueError):
             with pytest.raises(ImageReadError):
-                read_picture(bytes(damaged))
+                read_image(bytes(damaged))
             outcomes["refused"] += 1
         else:
-            np.testing.assert_array_equal(read_picture(bytes(damaged)), expected)
+            np.testing.assert_array_equal(read_image(bytes(damaged)), expected)
             outcomes["decoded"] += 1
     assert outcomes["decoded"] > 20
 
@@ -96,7 +96,7 @@ def test_damaged_jpegs_are_accepted_and_decoded_exactly_as_by_pillow(jpegs):
 def test_truncated_files_of_other_formats_are_refused(encode, noise, file_format):
     data = encode(Image.fromarray(noise(64, 64, 3)), file_format)
     with pytest.raises(ImageReadError, match="could not be decoded"):
-        read_picture(data[: len(data) // 2])
+        read_image(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("error", [SyntaxError("x"), MemoryError(), RuntimeError("x"), EOFError(), ZeroDivisionError()])
@@ -109,7 +109,7 @@ def test_whatever_a_decoder_throws_becomes_a_reason(monkeypatch, encode, error):
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load, raising=False)
     with pytest.raises(ImageReadError, match=rf"unreadable PNG \({len(data)} bytes\): (x|{type(error).__name__})"):
-        read_picture(data)
+        read_image(data)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
@@ -122,21 +122,21 @@ def test_bombs_are_refused_by_both_decoders_from_the_limit_on(monkeypatch, encod
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         for source in (data, unloaded):
             with pytest.raises(
-                ImageReadError, match=rf"decompression bomb.*MAX_IMAGE_PIXELS = {limit}; make the picture"
+                ImageReadError, match=rf"decompression bomb.*MAX_IMAGE_PIXELS = {limit}; make the image"
             ):
-                read_picture(source)
+                read_image(source)
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("limit", [100, None])
-def test_a_picture_at_the_limit_is_read(monkeypatch, encode, limit):
+def test_a_image_at_the_limit_is_read(monkeypatch, encode, limit):
     data = encode(Image.new("RGB", (20, 5)), "JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    assert read_picture(data).shape == (5, 20, 3)
-    assert read_picture(Image.new("RGB", (30, 5))).shape == (5, 30, 3)  # made in memory: no bomb
+    assert read_image(data).shape == (5, 20, 3)
+    assert read_image(Image.new("RGB", (30, 5))).shape == (5, 30, 3)  # made in memory: no bomb
 
 
 def test_reading_leaves_torch_threads_alone(jpegs):
     before = torch.get_num_threads()
-    read_picture(jpegs["photograph"])
+    read_image(jpegs["photograph"])
     assert torch.get_num_threads() == before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import failures_frame, read_batches, read_picture
+from sklearn_psp._images import failures_frame, read_batches, read_image
 from sklearn_psp.exceptions import ImageReadError
 
 ODD_IMAGES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "odd_images"
@@ -44,12 +44,12 @@ def test_odd_files_give_the_same_as_path_and_as_pil_image(files):
     compared = 0
     for name in files[::4]:
         try:
-            expected = read_picture(name)
+            expected = read_image(name)
         except ImageReadError:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(name) as image:
-                np.testing.assert_array_equal(read_picture(image), expected, err_msg=name)
+                np.testing.assert_array_equal(read_image(image), expected, err_msg=name)
         compared += 1
     assert compared > 100

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sklearn_psp._images import _sources, read_batches, read_picture
+from sklearn_psp._images import _sources, read_batches, read_image
 from sklearn_psp._images._quiet import WarningWhileDecoding, decoding, quiet_decoders
 
 
@@ -29,14 +29,14 @@ def test_a_decoders_warning_neither_escapes_nor_decides(tmp_path, noise, encode,
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter(action)
         before = list(warnings.filters)
-        np.testing.assert_array_equal(read_picture(data), pixels)
+        np.testing.assert_array_equal(read_image(data), pixels)
         for batch in read_batches([data] * 20, batch_size=3, image_size=(4, 4), n_jobs=4):
             np.testing.assert_array_equal(batch.images[-1], pixels)
         assert warnings.filters == before
     assert caught == []
 
 
-def test_the_consumers_warnings_pass_while_pictures_are_read(monkeypatch):
+def test_the_consumers_warnings_pass_while_images_are_read(monkeypatch):
     decoders_at_work, warned = threading.Event(), threading.Event()
 
     def read(data):

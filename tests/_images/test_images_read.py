@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import PictureBatch, ReadFailure, failures_frame, read_batches, resize_picture
-from sklearn_psp._images import _pictures as pictures_module
+from sklearn_psp._images import ImageBatch, ReadFailure, failures_frame, read_batches, resize_image
+from sklearn_psp._images import _images as images_module
 from sklearn_psp._images._ahead import resolve_n_threads
 from sklearn_psp._images._sources import load_source
 from sklearn_psp.exceptions import ImageReadError, MissingImageError
@@ -24,30 +24,30 @@ def readers():
 
 
 def replace_decoder(monkeypatch, decode):
-    """Let all pictures be decoded by another function."""
-    monkeypatch.setattr(pictures_module, "load_source", lambda source: (b"key", lambda: decode(source)))
+    """Let all images be decoded by another function."""
+    monkeypatch.setattr(images_module, "load_source", lambda source: (b"key", lambda: decode(source)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
 @pytest.mark.parametrize("n_jobs", [None, 1, 4, -1])
-def test_batches_come_in_order_and_equal_the_pictures_resized_one_by_one(folder, batch_size, n_jobs):
+def test_batches_come_in_order_and_equal_the_images_resized_one_by_one(folder, batch_size, n_jobs):
     paths, pixels = folder
     batches = list(read_batches(paths, batch_size=batch_size, image_size=(5, 4), n_jobs=n_jobs))
     assert [batch.start for batch in batches] == list(range(0, 12, batch_size))
     assert all(batch.images.flags.c_contiguous and batch.failures == () for batch in batches)
     images = np.concatenate([batch.images for batch in batches])
     assert images.dtype == np.uint8
-    np.testing.assert_array_equal(images, [resize_picture(picture, (5, 4)) for picture in pixels])
+    np.testing.assert_array_equal(images, [resize_image(image, (5, 4)) for image in pixels])
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
-def test_resize_reaches_the_pictures(folder, resize):
+def test_resize_reaches_the_images(folder, resize):
     paths, pixels = folder
     (batch,) = read_batches(paths, batch_size=12, image_size=(5, 5), resize=resize)
-    np.testing.assert_array_equal(batch.images, [resize_picture(picture, (5, 5), resize) for picture in pixels])
+    np.testing.assert_array_equal(batch.images, [resize_image(image, (5, 5), resize) for image in pixels])
 
 
-def test_order_holds_when_the_first_picture_takes_longest(monkeypatch):
+def test_order_holds_when_the_first_image_takes_longest(monkeypatch):
     def slow_first(source):
         time.sleep(0.05 if source[0, 0, 0] % 4 == 0 else 0)
         return source
@@ -60,10 +60,10 @@ def test_order_holds_when_the_first_picture_takes_longest(monkeypatch):
 
 def test_missing_files_are_all_named_at_once_before_anything_is_read(folder, monkeypatch):
     paths, _ = folder
-    monkeypatch.setattr(pictures_module, "load_source", pytest.fail)
+    monkeypatch.setattr(images_module, "load_source", pytest.fail)
     X = [*paths[:2], *(f"missing-{i}.jpg" for i in range(13)), paths[3]]
     for container in (X, pd.Series(X), np.array(X), pd.DataFrame({"path": X})):
-        with pytest.raises(MissingImageError, match=r"13 of 16 pictures are files that do not exist") as caught:
+        with pytest.raises(MissingImageError, match=r"13 of 16 images are files that do not exist") as caught:
             read_batches(container, batch_size=2, image_size=(4, 4))  # not even iterated
         message = str(caught.value)
         assert "X[2] ('missing-0.jpg')" in message
@@ -75,10 +75,10 @@ def test_missing_files_are_all_named_at_once_before_anything_is_read(folder, mon
         assert isinstance(caught.value, ValueError)
 
 
-def test_on_error_raise_names_the_first_bad_picture_of_x(folder, monkeypatch, tmp_path):
+def test_on_error_raise_names_the_first_bad_image_of_x(folder, monkeypatch, tmp_path):
     paths, _ = folder
     (tmp_path / "cut.png").write_bytes((tmp_path / "00.png").read_bytes()[:60])
-    X = [*paths[:5], str(tmp_path / "cut.png"), b"no picture", *paths[5:]]
+    X = [*paths[:5], str(tmp_path / "cut.png"), b"no image", *paths[5:]]
     batches = read_batches(X, batch_size=3, image_size=(4, 4), n_jobs=4)
     assert next(batches).start == 0
     with pytest.raises(ImageReadError, match=r"X\[5\] \('.*cut.png'\) could not be decoded: .*; remove it") as caught:
@@ -91,7 +91,7 @@ def test_on_error_raise_names_the_first_bad_picture_of_x(folder, monkeypatch, tm
 
 def test_on_error_nan_gives_zeros_and_failures(folder):
     paths, pixels = folder
-    X = [paths[0], "missing.jpg", b"no picture", None, paths[3]]
+    X = [paths[0], "missing.jpg", b"no image", None, paths[3]]
     batches = list(read_batches(X, batch_size=2, image_size=(8, 9), on_error="nan"))
     assert [[f.index for f in batch.failures] for batch in batches] == [[1], [2, 3], []]
     images = np.concatenate([batch.images for batch in batches])
@@ -191,14 +191,14 @@ def test_the_same_unloaded_image_many_times(folder):
     np.testing.assert_array_equal(batch.images, np.stack([pixels[0]] * 40))
 
 
-def test_a_bug_is_not_mistaken_for_a_bad_picture(monkeypatch):
+def test_a_bug_is_not_mistaken_for_a_bad_image(monkeypatch):
     def bug(source):
         raise KeyError("ours")
 
     replace_decoder(monkeypatch, bug)
     with pytest.raises(KeyError, match="ours"):
         list(read_batches([b"x"], batch_size=1, image_size=(4, 4), on_error="nan"))
-    monkeypatch.setattr(pictures_module, "load_source", bug)
+    monkeypatch.setattr(images_module, "load_source", bug)
     with pytest.raises(KeyError, match="ours"):
         list(read_batches([b"x"], batch_size=1, image_size=(4, 4), on_error="nan"))
 
@@ -227,7 +227,7 @@ def test_n_jobs_counts_as_in_joblib(monkeypatch):
     assert [resolve_n_threads(n) for n in (None, 1, 3, 20, -1, -2, -99)] == [8, 1, 3, 20, 16, 15, 1]
 
 
-def test_every_picture_comes_with_the_key_of_its_content(folder):
+def test_every_image_comes_with_the_key_of_its_content(folder):
     paths, _ = folder
     contents = [Path(path).read_bytes() for path in paths]
     X = [*paths, *contents, paths[0]]
@@ -249,7 +249,7 @@ def test_content_that_is_to_be_skipped_is_not_decoded(folder, monkeypatch):
         key, decode = load_source(source)
         return key, lambda: decoded.append(source) or decode()
 
-    monkeypatch.setattr(pictures_module, "load_source", load)
+    monkeypatch.setattr(images_module, "load_source", load)
     batches = list(read_batches(paths, batch_size=5, image_size=(8, 9), skip=unwanted.__contains__))
     assert [batch.skipped for batch in batches] == [{0}, {1, 2}, set()]
     assert [key for batch in batches for key in batch.keys] == keys
@@ -261,4 +261,4 @@ def test_content_that_is_to_be_skipped_is_not_decoded(folder, monkeypatch):
 
 def test_batch_is_frozen():
     with pytest.raises(AttributeError):
-        PictureBatch(0, np.zeros((1, 2, 2, 3), np.uint8)).start = 3
+        ImageBatch(0, np.zeros((1, 2, 2, 3), np.uint8)).start = 3

@@ -1,4 +1,4 @@
-"""Tables whose rows are pictures."""
+"""Tables whose rows are images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sklearn_psp._images import as_pictures, read_batches
+from sklearn_psp._images import as_images, read_batches
 from sklearn_psp._images._rows import squarest_shape
 from sklearn_psp.exceptions import ImageInputError
 
@@ -23,7 +23,7 @@ def test_squarest_shape_has_the_smallest_difference_of_sides():
         assert squarest_shape(n) == min(candidates, key=lambda shape: shape[1] - shape[0])
 
 
-def test_uint8_rows_are_ordinary_pictures(noise):
+def test_uint8_rows_are_ordinary_images(noise):
     X = noise(5, 48)
     images = read(X, (6, 8))
     assert images.dtype == np.uint8
@@ -68,7 +68,7 @@ def test_rows_do_not_depend_on_their_batch(convert):
     np.testing.assert_array_equal(read(X[::-1], "auto", (5, 5))[::-1], images)
 
 
-def test_image_shape_does_not_touch_pictures(folder):
+def test_image_shape_does_not_touch_images(folder):
     paths, pixels = folder
     batch = next(read_batches(paths, batch_size=1, image_size=(8, 9), image_shape="auto"))
     np.testing.assert_array_equal(batch.images[0], pixels[0])
@@ -87,7 +87,7 @@ def test_image_shape_does_not_touch_pictures(folder):
 )
 def test_a_shape_that_does_not_fit_is_refused(image_shape, message):
     with pytest.raises(ImageInputError, match=message):
-        as_pictures(np.zeros((2, 48)), image_shape=image_shape)
+        as_images(np.zeros((2, 48)), image_shape=image_shape)
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_a_shape_that_does_not_fit_is_refused(image_shape, message):
 )
 def test_tables_of_anything_else_are_refused(X, message):
     with pytest.raises(ImageInputError, match=message):
-        as_pictures(X, image_shape="auto")
+        as_images(X, image_shape="auto")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from sklearn_psp._images import as_pictures, read_batches
+from sklearn_psp._images import as_images, read_batches
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 
 SIZE = (8, 9)
@@ -34,18 +34,18 @@ def nchw(batch):
 
 
 class Labelled(Dataset):
-    """(picture, label) pairs, as torchvision's data sets give."""
+    """(image, label) pairs, as torchvision's data sets give."""
 
-    def __init__(self, pictures):
-        self._pictures = pictures
+    def __init__(self, images):
+        self._images = images
 
     def __len__(self):
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, i):
         if i >= len(self):
             raise IndexError(i)
-        return torch.from_numpy(self._pictures[i]).permute(2, 0, 1), i
+        return torch.from_numpy(self._images[i]).permute(2, 0, 1), i
 
 
 class ArrayLike:
@@ -62,8 +62,8 @@ class ArrayLike:
 STREAMS = {
     "arrays": iter,
     "tensors": lambda b: (nchw(x) for x in b),
-    "lists of pictures": lambda b: (list(x) for x in b),
-    "tuples of pictures": lambda b: (tuple(x) for x in b),
+    "lists of images": lambda b: (list(x) for x in b),
+    "tuples of images": lambda b: (tuple(x) for x in b),
     "lists of PIL images": lambda b: ([Image.fromarray(y) for y in x] for x in b),
     "object Series": lambda b: (pd.Series(list(x)) for x in b),
     "(array, labels)": lambda b: ((x, np.zeros(len(x))) for x in b),
@@ -86,36 +86,36 @@ def test_streams_give_the_same_pixels_in_batches_of_the_size_asked_for(batches, 
     np.testing.assert_array_equal(np.concatenate([batch.images for batch in read_back]), expected)
 
 
-def test_grey_batches_with_labels_are_not_two_pictures(noise):
+def test_grey_batches_with_labels_are_not_two_images(noise):
     grey = noise(5, *SIZE)
     for pair in ((grey, np.arange(5)), [torch.from_numpy(grey), torch.arange(5)]):
         (batch,) = read(iter([pair]), 8)
         np.testing.assert_array_equal(batch.images[..., 0], grey)
 
 
-def test_a_list_of_two_pictures_is_two_pictures(expected):
+def test_a_list_of_two_images_is_two_images(expected):
     for two in (list(expected[:2]), tuple(expected[:2]), [nchw(expected)[0], nchw(expected)[1]]):
         (batch,) = read(iter([two]))
         np.testing.assert_array_equal(batch.images, expected[:2])
 
 
 def test_length_of_a_stream_is_unknown_and_its_items_come_in_order_only(batches):
-    pictures = as_pictures(iter(batches))
-    assert pictures.n_pictures is None
+    images = as_images(iter(batches))
+    assert images.n_images is None
     with pytest.raises(TypeError, match="only be read in order"):
-        pictures.get(0)
+        images.get(0)
 
 
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("a.jpg", r"item 1 is no batch. It is a single picture \('a.jpg'\): pass list\(...\) of a generator of single"),
-        (b"123", "single picture.*yield batches"),
-        (np.zeros((8, 9, 3)), "single picture.*yield batches"),
-        (np.zeros((8, 9)), "single picture.*yield batches"),
-        (torch.zeros(3, 8, 9), "single picture.*yield batches"),
-        (Image.new("RGB", (2, 2)), "single picture.*yield batches"),
-        ((np.zeros((8, 9, 3)), 4), "single picture with its label.*DataLoader"),
+        ("a.jpg", r"item 1 is no batch. It is a single image \('a.jpg'\): pass list\(...\) of a generator of single"),
+        (b"123", "single image.*yield batches"),
+        (np.zeros((8, 9, 3)), "single image.*yield batches"),
+        (np.zeros((8, 9)), "single image.*yield batches"),
+        (torch.zeros(3, 8, 9), "single image.*yield batches"),
+        (Image.new("RGB", (2, 2)), "single image.*yield batches"),
+        ((np.zeros((8, 9, 3)), 4), "single image with its label.*DataLoader"),
         ({"image": np.zeros((2, 8, 9, 3))}, r"It is a dict with the keys \['image'\]: yield the batch"),
         (17, "It is of type int: yield lists, arrays or tensors"),
         (np.zeros((2, 3, 8, 9)), r"item 1 is no batch.*transpose\(0, 2, 3, 1\)"),
@@ -132,7 +132,7 @@ def test_an_exhausted_generator_is_said_to_be_empty():
         read(iter([]))
 
 
-def test_bad_picture_in_a_stream_is_named_by_its_position_in_x(expected):
+def test_bad_image_in_a_stream_is_named_by_its_position_in_x(expected):
     with pytest.raises(ImageReadError, match=r"X\[4\] \('none.jpg'\) could not be decoded: there is no such file"):
         read(iter([list(expected[:3]), [expected[3], "none.jpg"]]))
 

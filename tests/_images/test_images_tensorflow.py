@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import as_pictures, is_labelled_stream, labelled_batches, read_batches
+from sklearn_psp._images import as_images, is_labelled_stream, labelled_batches, read_batches
 from sklearn_psp._images._foreign import path_or_content, plain
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 
@@ -133,7 +133,7 @@ def test_batches_of_images_give_the_same_pixels_twice(expected, form, kind):
 
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("which", ["paths", "contents"])
-def test_strings_are_paths_or_encoded_pictures(expected, files, which, labelled):
+def test_strings_are_paths_or_encoded_images(expected, files, which, labelled):
     batches = [Eager(strings) for strings in cut(files[which == "contents"])]
     X = DataSet([(batch, Eager(np.arange(len(batch.numpy())))) for batch in batches] if labelled else batches)
     np.testing.assert_array_equal(read(X), expected)
@@ -146,9 +146,9 @@ def test_tensors_by_themselves_are_collections_too(expected, files):
 
 
 def test_a_list_of_tensors_is_read_and_described(expected):
-    pictures = as_pictures([Eager(picture) for picture in expected])
-    np.testing.assert_array_equal(read(pictures), expected)
-    assert pictures.describe(0) == "<array (8, 9, 3) uint8>"
+    images = as_images([Eager(image) for image in expected])
+    np.testing.assert_array_equal(read(images), expected)
+    assert images.describe(0) == "<array (8, 9, 3) uint8>"
 
 
 @pytest.mark.parametrize("text", ["a.jpg", "BMW/1.jpg", "/x/ü.png", "P1.png", "RIFF.webp", "s3://a b"])
@@ -176,12 +176,12 @@ def test_other_things_stay_what_they_are(expected):
 @pytest.mark.parametrize(
     ("element", "message"),
     [
-        (Eager(np.zeros((8, 9, 3), np.uint8)), r"single picture \(<array \(8, 9, 3\) uint8>\): pass X.batch\(32\)"),
-        (Eager(np.zeros((8, 9), np.uint8)), r"single picture .*pass X.batch\(32\)"),
-        (Eager(b"a.jpg"), r"single picture \('a.jpg'\): pass X.batch\(32\)"),
-        (Eager(b"\xff\xd8\xff"), r"single picture \(<bytes, 3 long>\): pass X.batch\(32\)"),
-        ((Eager(np.zeros((8, 9, 3))), Eager(np.array(4))), r"single picture with its label: pass X.batch\(32\)"),
-        ((Eager(b"a.jpg"), Eager(np.array(4))), r"single picture with its label: pass X.batch\(32\)"),
+        (Eager(np.zeros((8, 9, 3), np.uint8)), r"single image \(<array \(8, 9, 3\) uint8>\): pass X.batch\(32\)"),
+        (Eager(np.zeros((8, 9), np.uint8)), r"single image .*pass X.batch\(32\)"),
+        (Eager(b"a.jpg"), r"single image \('a.jpg'\): pass X.batch\(32\)"),
+        (Eager(b"\xff\xd8\xff"), r"single image \(<bytes, 3 long>\): pass X.batch\(32\)"),
+        ((Eager(np.zeros((8, 9, 3))), Eager(np.array(4))), r"single image with its label: pass X.batch\(32\)"),
+        ((Eager(b"a.jpg"), Eager(np.array(4))), r"single image with its label: pass X.batch\(32\)"),
         ({"image": 1, "label": 2}, r"dict with the keys \['image', 'label'\]: yield the batch"),
     ],
     ids=["image", "grey image", "path", "content", "pair", "path and label", "dict"],

@@ -15,7 +15,7 @@ def test_auto_is_exact_up_to_the_size_the_docstring_names():
     assert choose_algorithm("auto", EXACT_UP_TO // 512 + 1, 512) == "pynndescent"
     assert choose_algorithm("pynndescent", 5, 512) == "pynndescent"
     assert choose_algorithm("exact", 10**9, 512) == "exact"
-    assert f"{EXACT_UP_TO // 512:,} pictures of 512 features" in NearestImageRetriever.__doc__
+    assert f"{EXACT_UP_TO // 512:,} images of 512 features" in NearestImageRetriever.__doc__
 
 
 def test_auto_takes_the_parameters_of_either_engine():

@@ -24,7 +24,7 @@ def request(backbone, weights=None, output_stride=None, size=64, seed=0):
     return BackboneRequest(backbone, weights, output_stride, size, seed)
 
 
-def picture(size=64):
+def image(size=64):
     return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
@@ -84,7 +84,7 @@ FAMILIES = [
 @torch.inference_mode()
 def test_every_family_of_torchvision_gives_maps(name, shape, size):
     backbone = load_backbone(request(f"torchvision/{name}", size=size))
-    assert tuple(backbone.module(picture(size)).shape) == shape
+    assert tuple(backbone.module(image(size)).shape) == shape
     assert backbone.n_channels == shape[1]
     assert backbone.spec.library == "torchvision"
 
@@ -99,9 +99,9 @@ def test_torchvision_s_maps_are_what_its_own_pooling_sees(tmp_path):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     seen = []
     network.avgpool.register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
-    network(picture())
+    network(image())
     backbone = load_backbone(request("torchvision/resnet18", str(tmp_path / "w.pth")))
-    torch.testing.assert_close(backbone.module(picture()), seen[0])
+    torch.testing.assert_close(backbone.module(image()), seen[0])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_torchvision_s_maps_are_what_its_own_pooling_sees(tmp_path):
 @torch.inference_mode()
 def test_networks_of_timm_give_maps(name, shape):
     backbone = load_backbone(request(f"timm/{name}"))
-    assert tuple(backbone.module(picture()).shape) == shape
+    assert tuple(backbone.module(image()).shape) == shape
     assert backbone.spec.library == "timm"
 
 
@@ -139,7 +139,7 @@ def test_weights_from_a_file_fit_timm_strictly(tmp_path):
     network = timm.create_model("resnet10t").eval()
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     backbone = load_backbone(request("timm/resnet10t", str(tmp_path / "w.safetensors")))
-    torch.testing.assert_close(backbone.module(picture()), network.forward_features(picture()))
+    torch.testing.assert_close(backbone.module(image()), network.forward_features(image()))
     with pytest.raises(WeightsError, match="do not fit backbone='resnet18'"):
         load_backbone(request("timm/resnet18", str(tmp_path / "w.safetensors")))
 
@@ -165,7 +165,7 @@ def test_a_bare_name_means_the_packaged_then_torchvision_then_timm():
     assert found == ["packaged", "torchvision", "timm"]
 
 
-def test_a_backbone_has_the_size_of_the_pictures_it_was_made_for():
+def test_a_backbone_has_the_size_of_the_images_it_was_made_for():
     sizes = {
         "efficientnet_lite0": 224,
         "dlib_face": 150,
@@ -290,7 +290,7 @@ def test_a_module_without_feature_maps_is_refused(module, got):
 
 
 def test_a_size_the_network_cannot_take_is_refused():
-    with pytest.raises(BackboneError, match=r"cannot take pictures of image_size=\(2, 2\)"):
+    with pytest.raises(BackboneError, match=r"cannot take images of image_size=\(2, 2\)"):
         load_backbone(request(nn.Conv2d(3, 4, 5), "default", size=2))
 
 
@@ -321,15 +321,15 @@ def trained_copy(backbone):
 @torch.inference_mode()
 def test_trained_weights_stand_where_a_path_stands(name):
     frozen = load_backbone(request(name))
-    before = frozen.module(picture())
+    before = frozen.module(image())
     module = trained_copy(frozen)
     weights = trained_weights(module)
     backbone = load_backbone(request(name, weights))
-    assert torch.equal(backbone.module(picture()), module(picture()))
-    assert not torch.equal(before, module(picture()))
+    assert torch.equal(backbone.module(image()), module(image()))
+    assert not torch.equal(before, module(image()))
     assert backbone.sha256 == weights.sha256 == hashlib.sha256(weights.tensors.tobytes()).hexdigest()
     assert backbone.info()["source"] == f"trained from {frozen.info()['source']}"
-    assert torch.equal(load_backbone(request(name)).module(picture()), before)
+    assert torch.equal(load_backbone(request(name)).module(image()), before)
     assert load_backbone(request(name, pickle.loads(pickle.dumps(weights)))) is backbone
 
 
@@ -367,5 +367,5 @@ def test_a_module_of_one_s_own_gets_trained_weights_on_a_copy():
     assert copied is not own
     assert all(torch.equal(tensor, state[name]) for name, tensor in own.state_dict().items())
     backbone = load_backbone(request(copied, "default"))
-    assert torch.equal(backbone.module(picture()), module(picture()))
-    assert not torch.equal(backbone.module(picture()), load_backbone(request(own, "default")).module(picture()))
+    assert torch.equal(backbone.module(image()), module(image()))
+    assert not torch.equal(backbone.module(image()), load_backbone(request(own, "default")).module(image()))

@@ -58,10 +58,10 @@ def dlib_descriptors(chips):
     return np.array([network.compute_face_descriptor(chip) for chip in chips])
 
 
-def dlib_chips(picture):
-    """Return the aligned faces of a picture, 150 x 150."""
+def dlib_chips(image):
+    """Return the aligned faces of an image, 150 x 150."""
     detector, five_points, _ = dlib_tools()
-    return [dlib.get_face_chip(picture, five_points(picture, box), size=150) for box in detector(picture, 1)]
+    return [dlib.get_face_chip(image, five_points(image, box), size=150) for box in detector(image, 1)]
 
 
 def read(path):
@@ -141,9 +141,9 @@ def test_half_precision_is_close():
     assert np.linalg.norm(rows - expected, axis=1).max() < 0.03  # two people are 0.6 apart
 
 
-def test_pictures_of_other_sizes_are_taken_down_to_the_networks_own_limit():
+def test_images_of_other_sizes_are_taken_down_to_the_networks_own_limit():
     assert plain(image_size=(180, 131)).fit_transform(RANDOM).shape == (3, 128)
-    with pytest.raises(BackboneError, match=r"backbone='dlib_face' cannot take pictures of image_size=\(20, 20\)"):
+    with pytest.raises(BackboneError, match=r"backbone='dlib_face' cannot take images of image_size=\(20, 20\)"):
         plain(image_size=20).fit()
 
 

@@ -30,11 +30,11 @@ def test_folded_network_has_no_batch_norm_and_the_same_output():
     for name in ("tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050"):
         network = trained_like(timm.create_model(name, num_classes=0, global_pool=""))
         folded = fold_batch_norm(network, (64, 64))
-        picture = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-        expected = network(picture)
+        image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        expected = network(image)
         assert norms(network)
         assert not norms(folded)
-        torch.testing.assert_close(folded(picture), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+        torch.testing.assert_close(folded(image), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
 class TwoReaders(nn.Module):
@@ -53,16 +53,16 @@ class TwoReaders(nn.Module):
 def test_a_convolution_with_another_reader_is_left_alone():
     network = trained_like(TwoReaders())
     folded = fold_batch_norm(network, (16, 16))
-    picture = torch.randn(1, 3, 16, 16)
-    assert torch.equal(folded(picture), network(picture))
+    image = torch.randn(1, 3, 16, 16)
+    assert torch.equal(folded(image), network(image))
 
 
 @torch.inference_mode()
 def test_a_module_called_twice_is_left_alone():
     norm = nn.BatchNorm2d(3)
     network = trained_like(nn.Sequential(nn.Conv2d(3, 3, 1), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm))
-    picture = torch.randn(1, 3, 8, 8)
-    torch.testing.assert_close(fold_batch_norm(network, (8, 8))(picture), network(picture))
+    image = torch.randn(1, 3, 8, 8)
+    torch.testing.assert_close(fold_batch_norm(network, (8, 8))(image), network(image))
 
 
 def test_the_original_and_the_random_state_are_left_as_found():

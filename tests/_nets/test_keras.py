@@ -121,7 +121,7 @@ EXPECTED = noise() * torch.arange(1.0, 4.0)[:, None, None] + 1
         ([(None, 8, 9, 3)], (2, 8, 9, 3)),
     ],
 )
-def test_pictures_go_in_and_maps_come_out_in_the_model_s_own_layout(keras, input_shape, seen):
+def test_images_go_in_and_maps_come_out_in_the_model_s_own_layout(keras, input_shape, seen):
     backbone = load_backbone(request(Layer(input_shape)))
     torch.testing.assert_close(backbone.module(noise()), EXPECTED)
     assert backbone.module.network.calls[-1] == (seen, False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common.networks import PictureDependent, TinyNet, WithoutConversion
+from common.networks import ImageDependent, TinyNet, WithoutConversion
 
 from sklearn_psp._nets import BackboneRequest, Views, load_backbone
 from sklearn_psp._nets import _openvino_network as openvino_module
@@ -30,10 +30,10 @@ def batch(n=3, size=(32, 32), seed=0):
     return torch.randint(0, 256, (n, 3, *size), dtype=torch.uint8, generator=generator)
 
 
-def by_torch(backbone, pictures):
+def by_torch(backbone, images):
     mean, std = (torch.tensor(v)[:, None, None] for v in (backbone.spec.mean, backbone.spec.std))
     with torch.inference_mode():
-        return backbone.module((pictures.float() / 255 - mean) / std)
+        return backbone.module((images.float() / 255 - mean) / std)
 
 
 def assert_close(maps, expected):
@@ -52,45 +52,45 @@ PRECISIONS = pytest.mark.parametrize("precision", ["float32", *(["bfloat16"] if 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64)])
 @pytest.mark.parametrize("module", ["efficientnet_lite0", TINY], ids=["lite0", "own"])
 def test_maps_are_those_of_torch(module, size):
-    backbone, pictures = load(module, (64, 64)), batch(2, size)
-    (maps,) = OpenVINONetwork(backbone, "float32", Views([size])).maps(pictures)
-    assert_close(maps, by_torch(backbone, pictures))
+    backbone, images = load(module, (64, 64)), batch(2, size)
+    (maps,) = OpenVINONetwork(backbone, "float32", Views([size])).maps(images)
+    assert_close(maps, by_torch(backbone, images))
 
 
 def test_every_view_is_mapped_and_mirror_images_are_turned_back():
-    backbone, pictures = load(), batch()
+    backbone, images = load(), batch()
     views = Views([(32, 32), (16, 24)], flip=True)
-    maps = OpenVINONetwork(backbone, "float32", views).maps(pictures)
-    expected = [by_torch(backbone, view) for view, _ in views.of(pictures)]
+    maps = OpenVINONetwork(backbone, "float32", views).maps(images)
+    expected = [by_torch(backbone, view) for view, _ in views.of(images)]
     assert len(maps) == 4
     for found, wanted, mirrored in zip(maps, expected, [False, True, False, True], strict=True):
         assert_close(found, wanted.flip(-1) if mirrored else wanted)
 
 
-def test_float_pictures_are_on_the_scale_of_uint8_and_are_not_rounded():
-    backbone, pictures = load(), batch()
+def test_float_images_are_on_the_scale_of_uint8_and_are_not_rounded():
+    backbone, images = load(), batch()
     network = OpenVINONetwork(backbone, "float32", Views([(32, 32)]))
-    assert_close(network.maps(pictures.float())[0], network.maps(pictures)[0])
-    fractions = pictures.float() * 0.37
+    assert_close(network.maps(images.float())[0], network.maps(images)[0])
+    fractions = images.float() * 0.37
     assert_close(network.maps(fractions)[0], by_torch(backbone, fractions))
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="bfloat16 is absent")
 def test_bfloat16_stays_close():
-    backbone, pictures = load("efficientnet_lite0", (64, 64)), batch(2, (64, 64))
-    (maps,) = OpenVINONetwork(backbone, "bfloat16", Views([(64, 64)])).maps(pictures)
-    expected = by_torch(backbone, pictures)
+    backbone, images = load("efficientnet_lite0", (64, 64)), batch(2, (64, 64))
+    (maps,) = OpenVINONetwork(backbone, "bfloat16", Views([(64, 64)])).maps(images)
+    expected = by_torch(backbone, images)
     assert maps.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(maps.flatten(1), expected.flatten(1)).min() > 0.99
 
 
 @PRECISIONS
-def test_maps_of_a_picture_do_not_depend_on_its_neighbours(precision):
-    pictures = batch(5, (64, 64))
+def test_maps_of_a_image_do_not_depend_on_its_neighbours(precision):
+    images = batch(5, (64, 64))
     network = OpenVINONetwork(load("efficientnet_lite0", (64, 64)), precision, Views([(64, 64)], flip=True))
-    together = network.maps(pictures)
+    together = network.maps(images)
     for i in (0, 3):
-        for alone, maps in zip(network.maps(pictures[i : i + 1]), together, strict=True):
+        for alone, maps in zip(network.maps(images[i : i + 1]), together, strict=True):
             assert torch.equal(alone[0], maps[i])
 
 
@@ -98,10 +98,10 @@ def test_maps_of_a_picture_do_not_depend_on_its_neighbours(precision):
 def test_several_threads_at_once_give_the_bits_of_one(precision):
     network = OpenVINONetwork(load("efficientnet_lite0", (64, 64)), precision, Views([(64, 64)]))
     batches = [batch(2, (64, 64), seed) for seed in range(12)]
-    expected = [network.maps(pictures)[0] for pictures in batches]
+    expected = [network.maps(images)[0] for images in batches]
     start = threading.Barrier(3)
     with ThreadPoolExecutor(3, initializer=start.wait, initargs=(60,)) as executor:
-        found = list(executor.map(lambda pictures: network.maps(pictures)[0], batches))
+        found = list(executor.map(lambda images: network.maps(images)[0], batches))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -156,10 +156,10 @@ def test_a_network_that_cannot_be_converted_is_refused():
         OpenVINONetwork(load(WithoutConversion()), "float32", Views([(32, 32)]))
 
 
-def test_checking_refuses_a_network_that_decides_by_the_picture():
+def test_checking_refuses_a_network_that_decides_by_the_image():
     check_openvino(load())
     with pytest.raises(BackboneError, match=r"gives other feature maps .* \(by [0-9.]+ of the largest value\)"):
-        check_openvino(load(PictureDependent()))
+        check_openvino(load(ImageDependent()))
 
 
 @pytest.mark.parametrize("module", [TinyNet, WithoutConversion])
@@ -194,17 +194,17 @@ from common.networks import TinyNet
 from sklearn_psp._nets import BackboneRequest, Views, load_backbone
 from sklearn_psp._nets._openvino_network import OpenVINONetwork
 torch.set_num_threads(1)
-pictures = torch.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32).to(torch.uint8)
+images = torch.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32).to(torch.uint8)
 backbone = load_backbone(BackboneRequest(TinyNet(), "default", None, (32, 32)))
 network = OpenVINONetwork(backbone, "float32", Views([(32, 32)]))
-(expected,) = network.maps(pictures)
+(expected,) = network.maps(images)
 child = os.fork()
 if child == 0:
-    same = [torch.equal(made.maps(pictures)[0], expected)
+    same = [torch.equal(made.maps(images)[0], expected)
             for made in (network, OpenVINONetwork(backbone, "float32", Views([(32, 32)])))]
     os._exit(0 if all(same) else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-assert torch.equal(network.maps(pictures)[0], expected)
+assert torch.equal(network.maps(images)[0], expected)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr

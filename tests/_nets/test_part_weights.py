@@ -23,7 +23,7 @@ def problem(n=24, n_classes=4, n_channels=6, seed=0):
 
 
 def loss(weights, parts, labels, aggregation, share):
-    """The equation of the docstring, picture by picture."""
+    """The equation of the docstring, image by image."""
     parts = parts.astype(np.float64)
     if aggregation == "sum":
         joined = np.einsum("npc,p->nc", parts, weights)
@@ -67,7 +67,7 @@ def test_the_part_that_tells_classes_apart_weighs_most(aggregation):
     assert weights.sum() == pytest.approx(5, abs=1e-4)
 
 
-def test_the_same_pictures_give_the_same_bits_whatever_the_seeds():
+def test_the_same_images_give_the_same_bits_whatever_the_seeds():
     parts, labels = problem()
     runs = [learn_part_weights(parts, labels, aggregation="sum", level_sizes=SIZES, center_share=0.3) for _ in range(2)]
     np.testing.assert_array_equal(*runs)

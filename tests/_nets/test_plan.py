@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from common.networks import PictureDependent, TinyNet, WithoutConversion
+from common.networks import ImageDependent, TinyNet, WithoutConversion
 
 from sklearn_psp._nets import BackboneRequest, Plan, load_backbone, resolve_plan
 from sklearn_psp._nets import _openvino_network as openvino_module
@@ -254,7 +254,7 @@ UNFIT = pytest.mark.parametrize(
     ("module", "why"),
     [
         (WithoutConversion, "backbone='WithoutConversion' cannot be converted by OpenVINO"),
-        (PictureDependent, "backbone='PictureDependent' gives other feature maps when OpenVINO runs it"),
+        (ImageDependent, "backbone='ImageDependent' gives other feature maps when OpenVINO runs it"),
     ],
 )
 
@@ -287,11 +287,11 @@ def test_no_plan_is_kept_of_a_question_that_failed(monkeypatch, backbone):
 
 
 @pytest.mark.parametrize(
-    ("free_gib", "mib_per_picture", "expected"),
+    ("free_gib", "mib_per_image", "expected"),
     [(128, 1, 256), (8, 64, 32), (8, 65, 16), (1, 1000, 1), (0.001, 1000, 1), (1, 0, 256)],
 )
-def test_batches_in_flight_take_half_of_the_free_memory(free_gib, mib_per_picture, expected):
-    assert plan_module._batch_size_for(free_gib * 2**30, mib_per_picture * 2**20) == expected
+def test_batches_in_flight_take_half_of_the_free_memory(free_gib, mib_per_image, expected):
+    assert plan_module._batch_size_for(free_gib * 2**30, mib_per_image * 2**20) == expected
 
 
 def test_measuring_really_runs_every_plan(monkeypatch, backbone):

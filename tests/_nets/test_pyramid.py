@@ -85,7 +85,7 @@ def gem_by_hand(x, grids, power):
 @pytest.mark.parametrize("power", [1.0, 3.0, 5.0, 5.001, 12.0])
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 50.0])
 def test_gem_holds_its_equation_on_both_sides_of_the_border_of_its_two_ways(power, scale):
-    # As after a ReLU: half of the values are zero. One picture is a thousand times as bright as the other.
+    # As after a ReLU: half of the values are zero. One image is a thousand times as bright as the other.
     x = scale * maps(channels=16, rows=9, columns=8).clamp_min(0)
     x[1] *= 1e-3
     grids = [(1, 1), (3, 2), (4, 4)]
@@ -126,7 +126,7 @@ def test_gem_leaves_the_maps_as_they_are(power, dtype):
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
-def test_features_of_a_picture_do_not_depend_on_its_neighbours(pooling):
+def test_features_of_a_image_do_not_depend_on_its_neighbours(pooling):
     x = maps(n=5)
     pyramid = PyramidPooling((1, 2, 3), pooling=pooling)
     together = pyramid(x)
@@ -145,7 +145,7 @@ def test_joining_tensors_or_arrays_however_many_gives_the_same_bits(aggregation)
 
 
 @pytest.mark.parametrize(("aggregation", "n_features"), [("sum", 6), ("concat", 30)])
-def test_no_pictures_are_joined_to_no_rows(aggregation, n_features):
+def test_no_images_are_joined_to_no_rows(aggregation, n_features):
     joined = PyramidPooling((1, 2), aggregation=aggregation).join(torch.zeros(0, 5, 6))
     assert joined.shape == (0, n_features)
 
@@ -266,7 +266,7 @@ def test_a_product_of_zeros_is_a_zero_vector():
         np.testing.assert_allclose(lengths, np.broadcast_to([0, 1, 1, 1, 1], (2, 5)), rtol=1e-6)
 
 
-def test_no_pictures_are_projected_to_no_rows():
+def test_no_images_are_projected_to_no_rows():
     pyramid = PyramidPooling((1, 2), projection=matrices(2, channels=6))
     assert pyramid.project(torch.zeros(0, 5, 6)).shape == (0, 5, 3)
     assert pyramid.project(np.zeros((0, 5, 6), np.float32)).shape == (0, 5, 3)
@@ -350,10 +350,10 @@ class _Joined(torch.nn.Module):
 
 
 @pytest.mark.parametrize("params", [params for params, _ in POOLINGS.values()], ids=list(POOLINGS))
-def test_black_pictures_get_no_gradient_and_half_precision_maps_a_finite_one(params):
+def test_black_images_get_no_gradient_and_half_precision_maps_a_finite_one(params):
     for dtype in (torch.float32, torch.float16):
         x = maps(channels=6, rows=6, columns=6, dtype=dtype).clamp_min(0)
-        x[0] = 0  # and one channel of the other picture is silent
+        x[0] = 0  # and one channel of the other image is silent
         x[1, 2] = 0
         x.requires_grad_()
         PyramidPooling((1, 3), projection=matrices(2, channels=6), **params)(x).sum().backward()

@@ -59,7 +59,7 @@ def watched(made):
     return network
 
 
-def pictures(n, size=16):
+def random_images(n, size=16):
     return RNG.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
@@ -77,7 +77,7 @@ def locally(made, images):
 
 
 def means(images):
-    """Return what `Watched` and average pooling make of pictures, in float64."""
+    """Return what `Watched` and average pooling make of images, in float64."""
     means = images.mean(axis=(1, 2), dtype=np.float64)
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
@@ -87,27 +87,27 @@ def net_threads():
 
 
 def pixels(maps):
-    """Return the mean of every channel, by which a picture is known again."""
+    """Return the mean of every channel, by which an image is known again."""
     return (maps[0].mean(dim=(2, 3)),)
 
 
 @WORKERS
-def test_batches_give_the_features_of_their_pictures_in_order(n_workers):
-    images = pictures(11)
+def test_batches_give_the_features_of_their_images_in_order(n_workers):
+    images = random_images(11)
     features = globally(runner(n_workers=n_workers), batches_of(images, 4))
     np.testing.assert_allclose(features, means(images), rtol=1e-5)
     assert features.dtype == np.float32
 
 
 def test_a_batch_above_the_batch_size_goes_through_in_chunks_in_order():
-    made, images = runner(batch_size=4), pictures(10)
+    made, images = runner(batch_size=4), random_images(10)
     network = watched(made)
     np.testing.assert_allclose(globally(made, [images]), means(images), rtol=1e-5)
     assert [len(x) for x in network.seen] == [4, 4, 2]
 
 
 def test_a_smaller_batch_is_not_filled_up():
-    made, images = runner(batch_size=4), pictures(3)
+    made, images = runner(batch_size=4), random_images(3)
     network = watched(made)
     globally(made, [images[:1], images[1:]])
     assert [len(x) for x in network.seen] == [1, 2]
@@ -140,12 +140,12 @@ def test_several_workers_have_a_batch_each_at_the_same_time():
         both.wait(30)
         return pixels(maps)
 
-    assert len(list(runner(n_workers=2).run(batches_of(pictures(4), 1), compute))) == 4
+    assert len(list(runner(n_workers=2).run(batches_of(random_images(4), 1), compute))) == 4
 
 
 def test_there_are_no_more_workers_than_cores(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    results = runner(n_workers=2).run(batches_of(pictures(4), 1), pixels)
+    results = runner(n_workers=2).run(batches_of(random_images(4), 1), pixels)
     next(results)
     assert len(net_threads()) == 1
     assert len(list(results)) == 3
@@ -157,7 +157,7 @@ def test_few_batches_are_read_ahead_of_what_is_taken(n_workers, ahead):
 
     def reading():
         nonlocal n_read
-        for batch in batches_of(pictures(12), 1):
+        for batch in batches_of(random_images(12), 1):
             n_read += 1
             yield batch
 
@@ -173,7 +173,7 @@ def test_neither_reading_nor_taking_happens_in_inference_mode(n_workers):
     modes = []
 
     def reading():
-        for batch in batches_of(pictures(6), 1):
+        for batch in batches_of(random_images(6), 1):
             modes.append(torch.is_inference_mode_enabled())
             yield batch
 
@@ -194,7 +194,7 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_reads_no_more(n_worker
 
     def reading():
         nonlocal n_read
-        for batch in batches_of(pictures(50), 1):
+        for batch in batches_of(random_images(50), 1):
             n_read += 1
             yield batch
 
@@ -207,14 +207,14 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_reads_no_more(n_worker
 
 
 def test_threads_end_with_the_last_batch():
-    list(runner(n_workers=2).run(batches_of(pictures(4), 1), pixels))
+    list(runner(n_workers=2).run(batches_of(random_images(4), 1), pixels))
     assert net_threads() == []
 
 
 @WORKERS
 def test_an_error_of_the_reader_is_passed_on_and_leaves_no_thread(n_workers):
     def reading():
-        yield pictures(1)
+        yield random_images(1)
         raise OSError("the disc is gone")
 
     with pytest.raises(OSError, match="the disc is gone"):
@@ -227,7 +227,7 @@ def test_other_errors_of_the_network_are_not_taken_for_exhausted_memory(n_worker
     made = runner(Watched(error=RuntimeError("shape mismatch")), n_workers=n_workers)
     watched(made).limit = 0
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        globally(made, batches_of(pictures(3), 1))
+        globally(made, batches_of(random_images(3), 1))
     assert net_threads() == []
     assert made.plan.batch_size == 4
 
@@ -242,7 +242,7 @@ def test_other_errors_of_the_network_are_not_taken_for_exhausted_memory(n_worker
 )
 @WORKERS
 def test_exhausted_memory_halves_the_batch_warns_once_and_loses_nothing(n_workers, error):
-    images = pictures(21)
+    images = random_images(21)
     made = runner(Watched(error=error), batch_size=8, n_workers=n_workers)
     network = watched(made)
     network.limit = 3
@@ -254,7 +254,7 @@ def test_exhausted_memory_halves_the_batch_warns_once_and_loses_nothing(n_worker
 
 
 def test_the_warning_of_a_halved_batch_comes_once_and_points_to_the_caller():
-    made, images = runner(batch_size=8), pictures(16)
+    made, images = runner(batch_size=8), random_images(16)
     watched(made).limit = 3
     with pytest.warns(BatchSizeWarning) as caught:
         for _ in made.run(batches_of(images, 8), pixels):
@@ -266,16 +266,16 @@ def test_the_warning_of_a_halved_batch_comes_once_and_points_to_the_caller():
 
 
 @WORKERS
-def test_one_picture_that_does_not_fit_is_an_error_with_remedies(n_workers):
+def test_one_image_that_does_not_fit_is_an_error_with_remedies(n_workers):
     made = runner(n_workers=n_workers)
     watched(made).limit = 0
-    with pytest.raises(OutOfDeviceMemoryError, match=r"one picture of \(16, 16\) pixels .* use a smaller image_size"):
-        globally(made, batches_of(pictures(3), 2))
+    with pytest.raises(OutOfDeviceMemoryError, match=r"one image of \(16, 16\) pixels .* use a smaller image_size"):
+        globally(made, batches_of(random_images(3), 2))
     assert net_threads() == []
 
 
-def test_a_part_of_the_mirror_image_is_the_same_part_of_the_picture():
-    images = pictures(3)
+def test_a_part_of_the_mirror_image_is_the_same_part_of_the_image():
+    images = random_images(3)
     plain, both = runner(bin_sizes=(2,)), runner(bin_sizes=(2,), flip=True)
     # Average pooling of pixels is the same for a region and its mirror image.
     np.testing.assert_allclose(locally(both, images), locally(plain, images), rtol=1e-4, atol=1e-5)
@@ -285,7 +285,7 @@ def test_scales_are_averaged_part_by_part():
     sizes = ((32, 32), (16, 16))
     made = runner(sizes=sizes, bin_sizes=(2,))
     network = watched(made)
-    features = locally(made, pictures(2, 32))
+    features = locally(made, random_images(2, 32))
     assert [tuple(x.shape[-2:]) for x in network.seen] == list(sizes)
     cells = [x.double().numpy().reshape(2, 3, 2, s // 2, 2, s // 2).mean(axis=(3, 5)) for x, (s, _) in
              zip(network.seen, sizes, strict=True)]  # fmt: skip
@@ -297,7 +297,7 @@ def test_scales_are_averaged_part_by_part():
 
 
 def test_global_features_are_the_joined_local_features():
-    made, images = runner(bin_sizes=(1, 2), aggregation="concat"), pictures(2)
+    made, images = runner(bin_sizes=(1, 2), aggregation="concat"), random_images(2)
     parts = locally(made, images)
     weights = np.array([1.0] + [0.5] * 4)  # every level has the same say
     np.testing.assert_allclose(globally(made, [images]), (parts * weights[:, None]).reshape(2, -1), rtol=1e-6)
@@ -308,7 +308,7 @@ def test_a_projection_comes_after_the_views_are_averaged():
     projection = RNG.normal(size=(2, 3, 4)).astype(np.float32)
     made = runner(sizes=((16, 16), (8, 8)), flip=True, bin_sizes=(1, 2), projection=projection)
     plain = runner(sizes=((16, 16), (8, 8)), flip=True, bin_sizes=(1, 2))
-    images = pictures(3)
+    images = random_images(3)
     local = locally(made, images)
     np.testing.assert_array_equal(local, locally(plain, images))
     parts = np.stack([local[:, i] @ projection[min(i, 1)] for i in range(5)], axis=1, dtype=np.float64)
@@ -319,21 +319,21 @@ def test_a_projection_comes_after_the_views_are_averaged():
 
 
 def test_everything_that_compute_returns_comes_back():
-    made, images = runner(batch_size=2), pictures(5)
+    made, images = runner(batch_size=2), random_images(5)
     ((first, second),) = made.run([images], lambda maps: (maps[0], maps[0].mean(dim=(1, 2, 3))))
     assert first.shape == (5, 3, 4, 4)
     np.testing.assert_allclose(second, first.mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
-def test_float_pictures_are_on_the_scale_of_uint8():
-    made, images = runner(), pictures(2)
+def test_float_images_are_on_the_scale_of_uint8():
+    made, images = runner(), random_images(2)
     np.testing.assert_allclose(globally(made, [images.astype(np.float32)]), globally(made, [images]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_features_pooled_from_rows_are_those_of_the_rounded_maps(runtime):
     made = runner(TinyNet(), bin_sizes=(1, 2), pooling="max", runtime=runtime, n_workers=1, flip=True)
-    images = pictures(3)
+    images = random_images(3)
 
     def compute(maps):
         return made.map_rows.pack(maps), *(view.half().float() for view in maps)
@@ -347,7 +347,7 @@ def test_features_pooled_from_rows_are_those_of_the_rounded_maps(runtime):
 
 def known_rows(n):
     made = runner(TinyNet())
-    ((rows,),) = made.run([pictures(n)], lambda maps: (made.map_rows.pack(maps),))
+    ((rows,),) = made.run([random_images(n)], lambda maps: (made.map_rows.pack(maps),))
     return rows
 
 
@@ -396,7 +396,7 @@ def test_pooling_that_stops_early_or_fails_leaves_no_thread():
 def test_rows_beyond_half_precision_are_an_error_of_the_caller_s():
     made = runner(n_workers=2)
     with pytest.raises(BackboneError, match="beyond the range of half precision"):
-        list(made.run([pictures(1)], lambda maps: (made.map_rows.pack([1e6 * view for view in maps]),)))
+        list(made.run([random_images(1)], lambda maps: (made.map_rows.pack([1e6 * view for view in maps]),)))
 
 
 class Doubled(TinyNet):
@@ -420,7 +420,7 @@ def test_identity_is_that_of_what_feature_maps_depend_on():
 
 @WORKERS
 def test_openvino_gives_the_features_of_torch_in_order(n_workers):
-    images = pictures(9)
+    images = random_images(9)
     torch_s, openvino_s = (
         globally(runner(TinyNet(), runtime=runtime, n_workers=n_workers, flip=True), batches_of(images, 2))
         for runtime in ("torch", "openvino")
@@ -429,8 +429,8 @@ def test_openvino_gives_the_features_of_torch_in_order(n_workers):
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_read_only_pictures_are_described_without_a_warning(runtime):
-    images = pictures(3)
+def test_read_only_images_are_described_without_a_warning(runtime):
+    images = random_images(3)
     expected = globally(runner(TinyNet(), runtime=runtime), [images])
     images.flags.writeable = False
     torch.set_warn_always(True)  # torch warns of the first such array only
@@ -443,7 +443,7 @@ def test_read_only_pictures_are_described_without_a_warning(runtime):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is absent")
 def test_a_gpu_gives_the_descriptors_of_the_cpu_in_order():
-    images = pictures(7, 64)
+    images = random_images(7, 64)
     backbone = load_backbone(BackboneRequest("efficientnet_lite0", "default", None, (64, 64)))
     features = []
     for device in ("cpu", "cuda"):
@@ -460,7 +460,7 @@ def test_a_gpu_gives_the_descriptors_of_the_cpu_in_order():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA is absent")
 def test_exhausted_memory_of_a_gpu_halves_the_batch_warns_once_and_loses_nothing():
-    images = pictures(21)
+    images = random_images(21)
     backbone = load_backbone(BackboneRequest(Watched(), "default", None, (16, 16)), refresh=True)
     plan = Plan("torch", "float32", 8)
     made = Runner(

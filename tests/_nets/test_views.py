@@ -1,4 +1,4 @@
-"""What the network sees of a picture."""
+"""What the network sees of an image."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from sklearn_psp._nets import Views
-from sklearn_psp._nets._views import pictures_tensor
+from sklearn_psp._nets._views import images_tensor
 
 
 def batch(dtype=torch.uint8, size=(32, 24)):
@@ -44,18 +44,18 @@ def test_length_and_shapes_are_those_of_the_views(flip):
     assert len(views) == len(shapes)
 
 
-def test_pictures_are_viewed_and_not_copied():
+def test_images_are_viewed_and_not_copied():
     images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    tensor = pictures_tensor(images)
+    tensor = images_tensor(images)
     assert tensor.shape == (2, 3, 4, 5)
     np.testing.assert_array_equal(tensor.numpy(), images.transpose(0, 3, 1, 2))
     assert np.shares_memory(tensor.numpy(), images)
 
 
-def test_read_only_and_strided_pictures_are_copied():
+def test_read_only_and_strided_images_are_copied():
     images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     images.flags.writeable = False
     for given in (images, images[:, ::-1], images[::2]):
-        tensor = pictures_tensor(given)
+        tensor = images_tensor(given)
         np.testing.assert_array_equal(tensor.numpy(), given.transpose(0, 3, 1, 2))
         assert not np.shares_memory(tensor.numpy(), images)

@@ -1,4 +1,4 @@
-"""Tests of this folder run on one thread, and name pictures small enough to describe at once."""
+"""Tests of this folder run on one thread, and name images small enough to describe at once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def path(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Twelve small pictures of noise."""
+def images():
+    """Twelve small images of noise."""
     return np.random.default_rng(0).integers(0, 256, size=(12, 32, 32, 3), dtype=np.uint8)

@@ -118,21 +118,21 @@ def test_gallery_without_fit__comes_back(path):
     assert load(path).get_params() == NearestImageRetriever(3, engine_params={"working_memory": 8}).get_params()
 
 
-def test_gallery_of_pictures__comes_back_with_its_featurizer(path, pictures):
+def test_gallery_of_images__comes_back_with_its_featurizer(path, images):
     featurizer = PSPNetFeaturizer(TinyNet(), **TINY)
-    gallery = NearestImageRetriever(3, featurizer=featurizer).fit(list(pictures), LABELS["str"][:12])
+    gallery = NearestImageRetriever(3, featurizer=featurizer).fit(list(images), LABELS["str"][:12])
     save(gallery, path)
     loaded = load(path, modules={NAME: TinyNet()})
-    assert_same_gallery(loaded, gallery, list(pictures[:4]))
+    assert_same_gallery(loaded, gallery, list(images[:4]))
 
 
-def test_pipeline__comes_back(path, pictures):
+def test_pipeline__comes_back(path, images):
     search = make_pipeline(PSPNetFeaturizer(TinyNet(), **TINY), PCA(3), NearestImageRetriever(3))
-    search.fit(pictures, LABELS["str"][:12])
+    search.fit(images, LABELS["str"][:12])
     save(search, path)
     loaded = load(path, modules={NAME: TinyNet()})
-    assert_same_gallery(loaded[-1], search[-1], search[:-1].transform(pictures))
-    np.testing.assert_array_equal(loaded.predict(pictures), search.predict(pictures))
+    assert_same_gallery(loaded[-1], search[-1], search[:-1].transform(images))
+    np.testing.assert_array_equal(loaded.predict(images), search.predict(images))
 
 
 def test_grid_search__comes_back(path):

@@ -50,7 +50,7 @@ def test_kneighbors_agrees_with_scikit_learn(data, metric):
 
 
 @METRICS
-def test_without_x_each_picture_is_left_out_by_position_not_by_distance(data, metric):
+def test_without_x_each_image_is_left_out_by_position_not_by_distance(data, metric):
     X, _, _ = data
     distances, positions = NearestImageRetriever(6, metric=metric).fit(X).kneighbors()
     assert (positions != np.arange(400)[:, None]).all()
@@ -257,7 +257,7 @@ def test_score_says_what_is_wrong(data):
         gallery.score(Q, ["oak"] * 90)
     with pytest.raises(ValueError, match="X and y, or neither"):
         gallery.score(Q)
-    with pytest.raises(ValueError, match="one label for each of the 90 pictures"):
+    with pytest.raises(ValueError, match="one label for each of the 90 images"):
         gallery.score(Q, y)
     with pytest.raises(ValueError, match=r"score needs labels: call fit\(X, y\)"):
         NearestImageRetriever().fit(X).score()
@@ -342,17 +342,17 @@ def test_pickle_clone_and_unfitted(data):
     ("kwargs", "error", "message"),
     [
         ({"ids": [1, 2, 2, 1]}, ValueError, r"ids must be unique, but holds more than once: 2, 1; make them unique"),
-        ({"ids": [1, 2]}, ValueError, r"ids must hold one id for each of the 4 pictures; got 2"),
+        ({"ids": [1, 2]}, ValueError, r"ids must hold one id for each of the 4 images; got 2"),
         ({"ids": ["a", None, "b", "c"]}, ValueError, "ids must not hold missing values; position 1"),
-        ({"y": [1, 2]}, ValueError, r"y must hold one label for each of the 4 pictures; got the shape \(2,\)"),
+        ({"y": [1, 2]}, ValueError, r"y must hold one label for each of the 4 images; got the shape \(2,\)"),
         ({"y": np.ones((4, 2))}, ValueError, r"got the shape \(4, 2\)"),
         (
             {"metadata": {"a": [1, 2, 3, 4]}},
             TypeError,
-            "metadata must be a DataFrame with one row a picture; got a dict",
+            "metadata must be a DataFrame with one row an image; got a dict",
         ),
         ({"metadata": pd.Series([1, 2, 3, 4])}, TypeError, r"use metadata.to_frame\(\)"),
-        ({"metadata": pd.DataFrame({"a": [1]})}, ValueError, "one row for each of the 4 pictures; got 1"),
+        ({"metadata": pd.DataFrame({"a": [1]})}, ValueError, "one row for each of the 4 images; got 1"),
         (
             {"metadata": pd.DataFrame({"rank": range(4)})},
             ValueError,

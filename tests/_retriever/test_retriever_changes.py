@@ -1,4 +1,4 @@
-"""Adding, replacing and removing pictures: what fits, what is refused, and that nothing is lost on the way."""
+"""Adding, replacing and removing images: what fits, what is refused, and that nothing is lost on the way."""
 
 import threading
 
@@ -65,7 +65,7 @@ def test_an_id_that_is_there_is_replaced():
     assert 4 not in gallery.retrieve(X[[4]], 1)["id"].tolist()
 
 
-def test_positions_move_up_when_pictures_before_them_go():
+def test_positions_move_up_when_images_before_them_go():
     gallery = fitted(30).remove([0, 1])
     assert gallery.kneighbors(X[[2]], 1)[1].tolist() == [[0]]
     assert gallery.ids_[0] == 2
@@ -75,16 +75,16 @@ def test_positions_move_up_when_pictures_before_them_go():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"y": None}, "the gallery has labels: pass y, with None for pictures without a label"),
+        ({"y": None}, "the gallery has labels: pass y, with None for images without a label"),
         ({"metadata": None}, "the gallery has metadata: pass a DataFrame with the columns 'n', 'name'"),
         (
             {"metadata": META[30:][["n"]]},
             r"metadata must have the columns of the gallery's, \['n', 'name'\]; got \['n'\]",
         ),
-        ({"ids": None}, "the gallery was given ids, so added pictures need ids too"),
+        ({"ids": None}, "the gallery was given ids, so added images need ids too"),
         ({"ids": [30] * 10}, "ids must be unique, but holds more than once: 30"),
-        ({"ids": [1, 2]}, "one id for each of the 10 pictures; got 2"),
-        ({"y": ["owl"]}, "one label for each of the 10 pictures"),
+        ({"ids": [1, 2]}, "one id for each of the 10 images; got 2"),
+        ({"y": ["owl"]}, "one label for each of the 10 images"),
         ({"X": X[30:, :4]}, "4 features"),
         ({"X": np.zeros((10, 6))}, "cannot search such rows"),
     ],
@@ -139,7 +139,7 @@ def test_the_featurizer_is_not_fitted_again():
 @pytest.mark.parametrize("ids", [["nobody"], "nobody", [1, 99], [2.5]])
 def test_an_unknown_id_is_named_and_nothing_is_removed(ids):
     gallery = fitted(30)
-    with pytest.raises(UnknownIdError, match="no picture of the gallery has the id") as caught:
+    with pytest.raises(UnknownIdError, match="no image of the gallery has the id") as caught:
         gallery.remove(ids)
     assert isinstance(caught.value, KeyError)
     assert isinstance(caught.value, PSPError)
@@ -159,7 +159,7 @@ def test_one_id_and_no_id_and_the_last_id():
     assert gallery.compact().partial_fit(X[:1], ids=["a.jpg"]).retrieve(X[:1])["id"].tolist() == ["a.jpg"]
 
 
-def test_skipped_pictures_come_and_go_too():
+def test_skipped_images_come_and_go_too():
     bad = X[:6].copy()
     bad[[1, 4]] = np.nan
     gallery = NearestImageRetriever(1, on_invalid="skip").fit(bad, ids=list("abcdef"))
@@ -203,7 +203,7 @@ def test_mixed_types_of_ids_and_labels_stay_what_they_are():
     assert gallery.remove(["1"]).ids_.tolist() == [1, 2, 3]
 
 
-def test_searching_goes_on_while_pictures_come_and_go():
+def test_searching_goes_on_while_images_come_and_go():
     """Each search sees one state: the neighbour it finds has the label and metadata of its id."""
     gallery = fitted(30)
     wrong, stop = [], threading.Event()
@@ -239,20 +239,20 @@ def test_shallow_copies_change_apart():
 
 class Slow(Doubler):
     def transform(self, X):
-        raise AssertionError("pictures were described although their ids do not fit")
+        raise AssertionError("images were described although their ids do not fit")
 
 
 @pytest.mark.parametrize("wrong", [{"ids": [1]}, {"y": ["owl"]}, {"metadata": META[:1]}, {"ids": [1, 1]}])
-def test_what_belongs_to_pictures_is_checked_before_they_are_described(wrong):
-    with pytest.raises(ValueError, match=r"each of the 2 pictures|must be unique"):
+def test_what_belongs_to_images_is_checked_before_they_are_described(wrong):
+    with pytest.raises(ValueError, match=r"each of the 2 images|must be unique"):
         NearestImageRetriever(1, featurizer=Slow()).fit([1.0, 2.0], **wrong)
     gallery = NearestImageRetriever(1, featurizer=Doubler()).fit([5.0, 6.0], ids=[5, 6])
     gallery.featurizer_ = Slow()
-    with pytest.raises(ValueError, match=r"each of the 2 pictures|must be unique|has no|pass ids"):
+    with pytest.raises(ValueError, match=r"each of the 2 images|must be unique|has no|pass ids"):
         gallery.partial_fit([1.0, 2.0], **wrong)
 
 
-def test_numbers_go_on_after_a_picture_was_replaced_by_its_number():
+def test_numbers_go_on_after_a_image_was_replaced_by_its_number():
     gallery = NearestImageRetriever(1).fit(X[:3]).partial_fit(X[[10]], ids=[1]).partial_fit(X[[11]])
     assert gallery.ids_.tolist() == [0, 2, 1, 3]
     gallery.partial_fit(X[[12]], ids=["own"])

@@ -83,7 +83,7 @@ def test_a_featurizer_of_its_own_gives_the_results_of_the_pipeline(form):
     assert list(gallery.sources_) == PATHS
 
 
-def test_ids_are_the_index_of_a_series_of_pictures():
+def test_ids_are_the_index_of_a_series_of_images():
     index = [f"id{i}" for i in range(400)]
     series = pd.Series(PATHS, index=index)
     gallery = NearestImageRetriever(1, featurizer=PathFeaturizer()).fit(series)
@@ -99,7 +99,7 @@ def test_ids_are_the_index_of_a_series_of_pictures():
         NearestImageRetriever(featurizer=PathFeaturizer()).fit(pd.Series(PATHS[:2], index=["twice", "twice"]))
 
 
-def test_fit_and_fit_transform_read_the_pictures_once():
+def test_fit_and_fit_transform_read_the_images_once():
     gallery = NearestImageRetriever(3, featurizer=PathFeaturizer()).fit(PATHS)
     assert gallery.featurizer_.read_ == 1
     graph = gallery.fit_transform(PATHS)

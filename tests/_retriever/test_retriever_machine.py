@@ -22,23 +22,23 @@ seeds = st.integers(0, 2**16)
 labels = st.sampled_from(["ant", "bee", "cat", None])
 
 
-def brute_force(pictures, query, k):
+def brute_force(images, query, k):
     """Ids and distances of the k nearest, ties by age, from the definition in float64."""
-    vectors = np.array([picture[0] for picture in pictures.values()], dtype=np.float64).reshape(-1, D)
+    vectors = np.array([image[0] for image in images.values()], dtype=np.float64).reshape(-1, D)
     distances = np.linalg.norm(vectors - np.asarray(query, dtype=np.float64), axis=1).astype(np.float32)
     order = np.argsort(distances, kind="stable")[:k]
-    ids = np.array(list(pictures), dtype=object)
+    ids = np.array(list(images), dtype=object)
     return ids[order].tolist(), distances[order].tolist()
 
 
 class ExactGallery(RuleBasedStateMachine):
-    """`NearestImageRetriever` beside `pictures`, a dictionary from id to (vector, label, number)."""
+    """`NearestImageRetriever` beside `images`, a dictionary from id to (vector, label, number)."""
 
     parameters = {"algorithm": "exact"}
 
     def __init__(self):
         super().__init__()
-        self.pictures, self.next_id = {}, 0
+        self.images, self.next_id = {}, 0
         self.folder = tempfile.TemporaryDirectory()
 
     def teardown(self):
@@ -49,8 +49,8 @@ class ExactGallery(RuleBasedStateMachine):
         names = rng.choice(np.array(["ant", "bee", "cat", None], dtype=object), len(ids))
         numbers = rng.integers(0, 5, len(ids))
         for one, vector, name, number in zip(ids, vectors, names, numbers, strict=True):
-            self.pictures.pop(one, None)  # what is replaced stands at the end
-            self.pictures[one] = (vector, name, int(number))
+            self.images.pop(one, None)  # what is replaced stands at the end
+            self.images[one] = (vector, name, int(number))
         return {"X": np.float32(vectors), "y": names, "ids": ids, "metadata": pd.DataFrame({"number": numbers})}
 
     def _new_ids(self, n):
@@ -67,25 +67,25 @@ class ExactGallery(RuleBasedStateMachine):
     def add(self, vectors, seed):
         self.gallery.partial_fit(**self._put(self._new_ids(len(vectors)), vectors, seed))
 
-    @precondition(lambda self: self.pictures)
+    @precondition(lambda self: self.images)
     @rule(vectors=batch, seed=seeds, data=st.data())
     def replace_and_add(self, vectors, seed, data):
-        known = data.draw(st.sampled_from(sorted(self.pictures)))
+        known = data.draw(st.sampled_from(sorted(self.images)))
         ids = [known, *self._new_ids(len(vectors) - 1)]
         self.gallery.partial_fit(**self._put(ids, vectors, seed))
 
-    @precondition(lambda self: self.pictures)
+    @precondition(lambda self: self.images)
     @rule(data=st.data())
     def remove(self, data):
-        ids = data.draw(st.lists(st.sampled_from(sorted(self.pictures)), unique=True, max_size=8))
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.images)), unique=True, max_size=8))
         self.gallery.remove(ids)
         for one in ids:
-            del self.pictures[one]
+            del self.images[one]
 
     @rule()
     def remove_unknown(self):
         with pytest.raises(KeyError, match="nobody"):
-            self.gallery.remove([*list(self.pictures)[:1], "nobody"])
+            self.gallery.remove([*list(self.images)[:1], "nobody"])
 
     @rule()
     def compact(self):
@@ -103,43 +103,43 @@ class ExactGallery(RuleBasedStateMachine):
 
     @rule(query=vector, k=st.integers(1, 12))
     def search(self, query, k):
-        self._compare(self.gallery.retrieve(np.float32([query]), k), self.pictures, query, k)
+        self._compare(self.gallery.retrieve(np.float32([query]), k), self.images, query, k)
 
     @rule(query=vector, k=st.integers(1, 12), number=st.integers(0, 5))
     def search_filtered(self, query, k, number):
-        chosen = {one: picture for one, picture in self.pictures.items() if picture[2] <= number}
+        chosen = {one: image for one, image in self.images.items() if image[2] <= number}
         for where in (
             lambda table: table["number"] <= number,
             list(chosen),
-            np.array([picture[2] <= number for picture in self.pictures.values()], dtype=bool),
+            np.array([image[2] <= number for image in self.images.values()], dtype=bool),
         ):
             self._compare(self.gallery.retrieve(np.float32([query]), k, where=where), chosen, query, k)
 
     @rule(query=vector, radius=st.floats(0, 5))
     def search_within(self, query, radius):
-        ids, distances = brute_force(self.pictures, query, len(self.pictures))
+        ids, distances = brute_force(self.images, query, len(self.images))
         distances_found, positions = self.gallery.radius_neighbors(np.float32([query]), radius)
         n = int(np.sum(np.array(distances) <= radius))
         assert self.gallery.ids_[positions[0]].tolist() == ids[:n]
         assert distances_found[0].tolist() == distances[:n]
 
-    @precondition(lambda self: len(self.pictures) > 1)
+    @precondition(lambda self: len(self.images) > 1)
     @rule(k=st.integers(1, 4))
     def search_for_all(self, k):
         found = self.gallery.retrieve(None, k)
-        for one, picture in self.pictures.items():
-            others = {other: rest for other, rest in self.pictures.items() if other != one}
-            self._compare(found[found["query"] == one], others, picture[0], k)
+        for one, image in self.images.items():
+            others = {other: rest for other, rest in self.images.items() if other != one}
+            self._compare(found[found["query"] == one], others, image[0], k)
 
-    def _compare(self, found, pictures, query, k):
-        ids, distances = brute_force(pictures, query, k)
+    def _compare(self, found, images, query, k):
+        ids, distances = brute_force(images, query, k)
         assert found["id"].tolist() == ids
         assert found["distance"].tolist() == distances
         self._check_rows(found)
 
     def _check_rows(self, found):
         for row in found.itertuples():
-            _, label, number = self.pictures[row.id]
+            _, label, number = self.images[row.id]
             assert (row.label == label) or (label is None and pd.isna(row.label))
             assert row.number == number
 
@@ -147,9 +147,9 @@ class ExactGallery(RuleBasedStateMachine):
     def agree(self):
         if not hasattr(self, "gallery"):
             return
-        assert self.gallery.ids_.tolist() == list(self.pictures)
-        assert self.gallery.n_samples_fit_ == len(self.pictures)
-        assert self.gallery.metadata_["number"].tolist() == [picture[2] for picture in self.pictures.values()]
+        assert self.gallery.ids_.tolist() == list(self.images)
+        assert self.gallery.n_samples_fit_ == len(self.images)
+        assert self.gallery.metadata_["number"].tolist() == [image[2] for image in self.images.values()]
 
 
 class GraphGallery(ExactGallery):
@@ -158,13 +158,13 @@ class GraphGallery(ExactGallery):
     parameters = {"algorithm": "pynndescent", "engine_params": {"n_neighbors": 2, "epsilon": 0.3}}
     searched = missed = 0
 
-    def _compare(self, found, pictures, query, k):
-        ids, distances = brute_force(pictures, query, k)
+    def _compare(self, found, images, query, k):
+        ids, distances = brute_force(images, query, k)
         assert len(found) == len(ids)
         assert found["id"].is_unique
-        assert set(found["id"]) <= set(pictures)
+        assert set(found["id"]) <= set(images)
         assert found["distance"].is_monotonic_increasing
-        expected = [np.float32(np.linalg.norm(np.subtract(pictures[one][0], query))) for one in found["id"]]
+        expected = [np.float32(np.linalg.norm(np.subtract(images[one][0], query))) for one in found["id"]]
         assert found["distance"].tolist() == expected
         GraphGallery.searched += len(ids)
         GraphGallery.missed += sum(found["distance"] > np.float32(distances))

@@ -120,7 +120,7 @@ def test_7_threads_of_numba_are_left_as_found_and_any_number_may_be_asked_for(X,
     assert numba.get_num_threads() == before
 
 
-def test_8_pictures_can_be_removed_also_after_unpickling(fitted, X, tmp_path):
+def test_8_images_can_be_removed_also_after_unpickling(fitted, X, tmp_path):
     joblib.dump(fitted, tmp_path / "fitted")
     again = joblib.load(tmp_path / "fitted").remove([7])
     assert 7 not in again.retrieve(X[[7]], 50)["id"].tolist()

@@ -60,7 +60,7 @@ def test_scores_rank_the_head_anew_and_keep_the_rest(data, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_of_the_gallery_is_searched_for_as_if_it_were_not_there(data, name):
+def test_a_image_of_the_gallery_is_searched_for_as_if_it_were_not_there(data, name):
     X, y = data
     whole = NearestImageRetriever(6, reranker=name).fit(X, y, ids=np.arange(90))
     found = whole.retrieve()

@@ -48,7 +48,7 @@ def test_fewer_and_none_are_what_exists(gallery):
     assert gallery.retrieve(X[:2], where=lambda table: table["year"] > 9).empty
 
 
-def test_each_picture_against_a_choice_is_never_its_own_result(gallery):
+def test_each_image_against_a_choice_is_never_its_own_result(gallery):
     found = gallery.retrieve(None, 60, where=["p3", "p7", "p9"])
     assert found.groupby("query").size().value_counts().to_dict() == {3: 55, 2: 3}
     assert (found["query"] != found["id"]).all()
@@ -79,8 +79,8 @@ def test_a_filter_reaches_through_a_pipeline():
     [
         ("p3", TypeError, r"write \['p3'\]"),
         (7, TypeError, "must be a boolean mask, a list of ids or a function"),
-        ([True, False], ValueError, r"one value for each of the 58 pictures; got the shape \(2,\)"),
-        (["p3", "p0"], UnknownIdError, "no picture of the gallery has the id 'p0'"),
+        ([True, False], ValueError, r"one value for each of the 58 images; got the shape \(2,\)"),
+        (["p3", "p0"], UnknownIdError, "no image of the gallery has the id 'p0'"),
         (lambda table: table["year"], TypeError, "must return a boolean mask; got values of type int64"),
     ],
 )

@@ -111,6 +111,6 @@ def test_copies_are_found_along_the_graph():
     assert graph.find_duplicates(0.0).groupby("group").size().tolist() == [31, 31]
 
 
-def test_removed_pictures_are_in_no_group(chain):
+def test_removed_images_are_in_no_group(chain):
     groups = chain.remove(["B", "H"]).find_duplicates(1.0, chains=True)
     assert groups["id"].tolist() == ["D", "C", "E", "F"]

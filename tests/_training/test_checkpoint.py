@@ -11,7 +11,7 @@ from sklearn_psp.exceptions import CheckpointError
 
 from .runs import assert_same_weights, make_training, part_batches, part_model, weights_of
 
-IDENTITY = {"loss": "focal", "data": "30 pictures, sha256 ab12"}
+IDENTITY = {"loss": "focal", "data": "30 images, sha256 ab12"}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Losses give a number for each picture: that of their equations."""
+"""Losses give a number for each image: that of their equations."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ class Total(nn.Module):
 
 
 @pytest.mark.parametrize(("loss", "params"), [(Total, None), (nn.CrossEntropyLoss, {"reduction": "sum"})])
-def test_a_loss_without_a_number_for_each_picture_is_refused_in_training(loss, params):
+def test_a_loss_without_a_number_for_each_image_is_refused_in_training(loss, params):
     training = make_training(loss=loss, loss_params=params)
-    with pytest.raises(ValueError, match=rf"loss={loss.__name__} gave shape \(\) for 8 pictures.*reduction='none'"):
+    with pytest.raises(ValueError, match=rf"loss={loss.__name__} gave shape \(\) for 8 images.*reduction='none'"):
         training.run(part_batches(32), epochs=1)
 
 

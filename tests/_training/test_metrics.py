@@ -63,7 +63,7 @@ def test_a_function_gets_labels():
 
 
 def test_columns_of_a_training():
-    """What the callback collects, in training and validation, is of the right pictures."""
+    """What the callback collects, in training and validation, is of the right images."""
 
     def everything(y_true, y_pred):
         seen.append((y_true, y_pred))

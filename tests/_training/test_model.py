@@ -98,8 +98,8 @@ def test_learned_weights_are_positive_and_their_sum_is_the_number_of_parts():
 @pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
 @pytest.mark.parametrize("aggregation", ["sum", "concat"])
 def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
-    """Trunk, parts and head on real pictures: scikit-learn's way to the same scores."""
-    pictures = crops(1, side=32)[0]
+    """Trunk, parts and head on real images: scikit-learn's way to the same scores."""
+    images = crops(1, side=32)[0]
     projection = np.random.default_rng(0).normal(size=(3, 12, 5))
     weights = np.linspace(0.2, 2, 14)
     params = {"pooling": pooling, "aggregation": aggregation, "part_weights": weights, "projection": projection}
@@ -118,20 +118,20 @@ def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
     with torch.no_grad():
         model.head.weight.normal_(generator=torch.Generator().manual_seed(0))
         model.head.bias.fill_(0.5)
-        scores = model(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+        scores = model(torch.from_numpy(images).permute(0, 3, 1, 2))
         coef, intercept = model.linear_head()
-    expected = featurizer.transform(pictures) @ coef.numpy().T + intercept.detach().numpy()
+    expected = featurizer.transform(images) @ coef.numpy().T + intercept.detach().numpy()
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     assert np.ptp(expected) > 1
 
 
 def test_the_trunk_brings_pixels_to_what_the_network_was_trained_with():
     trunk = Trunk(nn.Identity(), (0.1, 0.2, 0.3), (0.5, 1.0, 2.0), Views([(4, 4)]))
-    picture = torch.full((1, 3, 4, 4), 51, dtype=torch.uint8)
-    (maps,) = trunk(picture)
+    image = torch.full((1, 3, 4, 4), 51, dtype=torch.uint8)
+    (maps,) = trunk(image)
     expected = [(0.2 - 0.1) / 0.5, 0.0, (0.2 - 0.3) / 2]
     np.testing.assert_allclose(maps[0, :, 0, 0], expected, atol=1e-6)
-    torch.testing.assert_close(trunk(picture.float())[0], maps)
+    torch.testing.assert_close(trunk(image.float())[0], maps)
 
 
 @pytest.mark.parametrize("follows", [False, True])
@@ -195,8 +195,8 @@ def test_gradients_reach_all_that_is_learned_and_nothing_else(cosine):
             pooling, torch.zeros(DIM), N_CLASSES, trunk=trunk, learn_weights=True, learn_projection=True, cosine=cosine
         ).train()
         nn.init.normal_(model.head.weight)
-    pictures = torch.from_numpy(crops(1, side=32)[0]).permute(0, 3, 1, 2)
-    nn.functional.cross_entropy(model(pictures), torch.arange(6) % N_CLASSES).backward()
+    images = torch.from_numpy(crops(1, side=32)[0]).permute(0, 3, 1, 2)
+    nn.functional.cross_entropy(model(images), torch.arange(6) % N_CLASSES).backward()
     reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     expected = {"log_weights", "pooling.projection", "head.weight"} | (
         {"head.bias"} - ({"head.bias"} if cosine else set())

@@ -12,9 +12,9 @@ from common.networks import TinyNet
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_psp._images import as_pictures
+from sklearn_psp._images import as_images
 from sklearn_psp._nets import PyramidPooling, Views
-from sklearn_psp._training import PartModel, PictureBatches, Trunk, seeded, trainable_copy
+from sklearn_psp._training import ImageBatches, PartModel, Trunk, seeded, trainable_copy
 from sklearn_psp._training._net import epoch_seed
 from sklearn_psp._training._training import OPTIMIZERS
 from sklearn_psp.exceptions import TrainingDivergedError
@@ -136,8 +136,8 @@ def test_unknown_optimizers_get_a_hint():
     assert all(name in str(caught.value) for name in OPTIMIZERS)
 
 
-def picture_training(seen=None, follows_batches=False, **settings):
-    """Return a training of a network that notes the dtype of its convolution, and pictures for it."""
+def image_training(seen=None, follows_batches=False, **settings):
+    """Return a training of a network that notes the dtype of its convolution, and images for it."""
     module = trainable_copy(TinyNet(), (32, 32), "all")
     if seen is not None:
         module.convolution.register_forward_hook(lambda layer, inputs, output: seen.append((len(output), output.dtype)))
@@ -147,28 +147,28 @@ def picture_training(seen=None, follows_batches=False, **settings):
         model = PartModel(PyramidPooling((1, 2)), torch.zeros(12), 3, trunk=trunk, dropout=settings.pop("dropout", 0.0))
         nn.init.normal_(model.head.weight, std=0.1)
     classes = np.arange(24) % 3
-    pictures = np.random.default_rng(0).integers(0, 100, (24, 32, 32, 3), dtype=np.uint8)
-    pictures[np.arange(24), ..., classes] += 100
+    images = np.random.default_rng(0).integers(0, 100, (24, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(24), ..., classes] += 100
     reading = {"image_size": (32, 32), "resize": "stretch", "n_jobs": 1}
-    data = PictureBatches(as_pictures(pictures), classes, np.linspace(0.5, 1.5, 24), 12, reading=reading)
+    data = ImageBatches(as_images(images), classes, np.linspace(0.5, 1.5, 24), 12, reading=reading)
     return make_training(model, **settings), data
 
 
 def test_bfloat16_is_for_the_trunk_alone():
     seen, watch = [], Watch()
-    training, data = picture_training(seen, precision="bfloat16", callbacks=[watch])
+    training, data = image_training(seen, precision="bfloat16", callbacks=[watch])
     training.run(data, data, epochs=2)
     assert {dtype for _, dtype in seen} == {torch.bfloat16}
     assert {scores.dtype for scores in watch.scores} == {torch.float32}
     assert {parameter.dtype for parameter in training.model.parameters()} == {torch.float32}
-    plain, data = picture_training()
+    plain, data = image_training()
     plain.run(data, data, epochs=2)
     assert training.history[-1]["val_loss"] == pytest.approx(plain.history[-1]["val_loss"], rel=0.05)
     assert training.history[-1]["val_loss"] != plain.history[-1]["val_loss"]
 
 
-def test_a_network_is_trained_with_its_pictures():
-    training, data = picture_training()
+def test_a_network_is_trained_with_its_images():
+    training, data = image_training()
     before = weights_of(training)
     training.run(data, epochs=6)
     after = weights_of(training)
@@ -181,11 +181,11 @@ def test_a_network_is_trained_with_its_pictures():
 def test_passes_are_one_batch():
     """On a CPU a batch goes through the network in pieces, whose gradients are added up."""
     seen = []
-    training, data = picture_training(seen, optimizer="sgd")
+    training, data = image_training(seen, optimizer="sgd")
     training.run(data, data, epochs=2)
     assert max(n for n, _ in seen) < 12
     whole_seen = []
-    whole, data = picture_training(whole_seen, optimizer="sgd")
+    whole, data = image_training(whole_seen, optimizer="sgd")
     whole.net.pass_size = None
     whole.run(data, data, epochs=2)
     assert {n for n, _ in whole_seen} == {12}
@@ -197,7 +197,7 @@ def test_passes_are_one_batch():
 
 def test_statistics_of_batches_are_of_whole_batches():
     seen = []
-    training, data = picture_training(seen, follows_batches=True)
+    training, data = image_training(seen, follows_batches=True)
     training.run(data, epochs=1)
     assert {n for n, _ in seen} == {12}
 
@@ -253,7 +253,7 @@ def test_so_does_a_rate_that_is_far_too_high():
 
 
 def test_threads_that_read_end_with_an_error():
-    training, data = picture_training(loss=Undefined(1))
+    training, data = image_training(loss=Undefined(1))
     before = set(threading.enumerate())
     with pytest.raises(TrainingDivergedError) as caught:
         training.run(data, epochs=2)
@@ -262,13 +262,13 @@ def test_threads_that_read_end_with_an_error():
 
 
 def test_random_states_are_left_as_they_were():
-    training, data = picture_training(dropout=0.5)
+    training, data = image_training(dropout=0.5)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     training.run(data, data, epochs=2)
     assert torch.equal(torch.get_rng_state(), torch_state)
     np.testing.assert_equal(np.random.get_state(), numpy_state)  # noqa: NPY002
     torch.rand(3)
-    again, data = picture_training(dropout=0.5)
+    again, data = image_training(dropout=0.5)
     again.run(data, data, epochs=2)
     assert again.history == training.history
 

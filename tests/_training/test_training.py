@@ -50,7 +50,7 @@ def test_rows_of_the_history():
     assert training.best_epoch is None
 
 
-def test_validation_pictures_are_judged_by_the_model_of_the_epoch_and_teach_nothing():
+def test_validation_images_are_judged_by_the_model_of_the_epoch_and_teach_nothing():
     training = run()
     parts, (classes, weights) = next(iter(part_batches(9, seed=1, batch_size=9).batches()))
     assert (weights == 1).all()
@@ -236,7 +236,7 @@ def test_linear_head_gives_the_scores_of_the_model():
         assert training.model.head.weight.abs().sum() > 0
 
 
-def test_a_bar_counts_pictures(capsys):
+def test_a_bar_counts_images(capsys):
     training = make_training()
     training.run(part_batches(30), part_batches(9), epochs=2, description="fitting", verbose=1)
     shown = capsys.readouterr().err

@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Numbers of pictures that went through a network, pass by pass."""
+    """Numbers of images that went through a network, pass by pass."""
     return watch_networks(monkeypatch)
 
 

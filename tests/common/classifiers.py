@@ -1,4 +1,4 @@
-"""A classifier of pictures that is right, and many that are wrong in one way each."""
+"""A classifier of images that is right, and many that are wrong in one way each."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class ColourClassifier(ClassifierMixin, BaseEstimator):
         return np.asarray(sample_weight, dtype=float)
 
     def rows(self, X):
-        """Describe the pictures."""
+        """Describe the images."""
         rows, failures = ColourGrid(self.size, on_error=self.on_error).describe(X)
         if failures:
-            warnings.warn(ImageReadWarning("bad pictures", None), stacklevel=2)
+            warnings.warn(ImageReadWarning("bad images", None), stacklevel=2)
         return rows / 255.0
 
     def predict_proba(self, X):
@@ -105,7 +105,7 @@ class SharesOfTheBatch(ColourClassifier):
         return rows - np.nanmean(rows, axis=0)
 
 
-class FitsBadPictures(ColourClassifier):
+class FitsBadImages(ColourClassifier):
     def fit(self, X, y, sample_weight=None):
         on_error, self.on_error = self.on_error, "nan"
         with warnings.catch_warnings():
@@ -115,17 +115,17 @@ class FitsBadPictures(ColourClassifier):
         return self
 
 
-class PredictsBadPictures(ColourClassifier):
+class PredictsBadImages(ColourClassifier):
     def predict(self, X):
         return self.classes_[np.nan_to_num(self.predict_proba(X)).argmax(axis=1)]
 
 
-class BadPicturesAreUniform(ColourClassifier):
+class BadImagesAreUniform(ColourClassifier):
     def predict_proba(self, X):
         return np.nan_to_num(super().predict_proba(X), nan=1 / len(self.classes_))
 
 
-class BadPicturesAreGrey(ColourClassifier):
+class BadImagesAreGrey(ColourClassifier):
     def fit(self, X, y, sample_weight=None):
         self.fitting_ = True
         super().fit(X, y, sample_weight)
@@ -145,7 +145,7 @@ class IgnoresWeights(ColourClassifier):
 # check, estimator that breaks it, what the message of the check says
 BROKEN_CLASSIFIERS = [
     ("check_image_classifier_input_kinds", TakesArraysAsBGR, r"as an array of shape \(n, h, w, 3\) and as a list"),
-    ("check_image_classifier_input_kinds", TakesPathsAlone, "must take pictures as a list of Path"),
+    ("check_image_classifier_input_kinds", TakesPathsAlone, "must take images as a list of Path"),
     ("check_image_classifier_labels", ClassesAsTheyCome, "classes_ of str must be the sorted labels"),
     ("check_image_classifier_labels", LabelsAreStrings, "must give int for labels of int"),
     ("check_image_classifier_labels", PredictsTheFirst, "the most probable class of str"),
@@ -153,9 +153,9 @@ BROKEN_CLASSIFIERS = [
     ("check_image_classifier_labels", SharesDoNotSum, "rows of sum 1"),
     ("check_image_classifier_order", SharesByPosition, "in another order"),
     ("check_image_classifier_order", SharesOfTheBatch, "among others and alone"),
-    ("check_image_classifier_bad_item", FitsBadPictures, "fit of a bad file must be refused, but was accepted"),
-    ("check_image_classifier_bad_item", PredictsBadPictures, "there is no label, must be refused, but was accepted"),
-    ("check_image_classifier_bad_item", BadPicturesAreUniform, "probabilities of NaN .*NaN stand in different places"),
-    ("check_image_classifier_bad_item", BadPicturesAreGrey, "must be left out in fit, with its label"),
-    ("check_image_zero_weight_is_left_out", IgnoresWeights, "pictures of weight 0 must change nothing"),
+    ("check_image_classifier_bad_item", FitsBadImages, "fit of a bad file must be refused, but was accepted"),
+    ("check_image_classifier_bad_item", PredictsBadImages, "there is no label, must be refused, but was accepted"),
+    ("check_image_classifier_bad_item", BadImagesAreUniform, "probabilities of NaN .*NaN stand in different places"),
+    ("check_image_classifier_bad_item", BadImagesAreGrey, "must be left out in fit, with its label"),
+    ("check_image_zero_weight_is_left_out", IgnoresWeights, "images of weight 0 must change nothing"),
 ]

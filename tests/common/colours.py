@@ -1,4 +1,4 @@
-"""Pictures that a small network can learn to tell apart, and a classifier that learns them at once."""
+"""Images that a small network can learn to tell apart, and a classifier that learns them at once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ QUICK = {
 
 
 def colours(n, seed=0, n_classes=3):
-    """Return pictures (n, 32, 32, 3) of noise with one channel brighter, and the names of the channels."""
+    """Return images (n, 32, 32, 3) of noise with one channel brighter, and the names of the channels."""
     random = np.random.default_rng(seed)
     classes = np.arange(n) % n_classes
     random.shuffle(classes)
-    pictures = random.integers(0, 60, (n, 32, 32, 3), dtype=np.uint8)
-    pictures[np.arange(n), :, :, classes] += 120
-    return pictures, NAMES[classes]
+    images = random.integers(0, 60, (n, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(n), :, :, classes] += 120
+    return images, NAMES[classes]
 
 
 def quick(train="head", **params):
@@ -33,6 +33,6 @@ def quick(train="head", **params):
     return PSPNetClassifier(**params)
 
 
-def batches(pictures, labels, size=8):
-    """Cut pictures and labels into a list of (pictures, labels) batches."""
-    return [(pictures[i : i + size], labels[i : i + size]) for i in range(0, len(labels), size)]
+def batches(images, labels, size=8):
+    """Cut images and labels into a list of (images, labels) batches."""
+    return [(images[i : i + size], labels[i : i + size]) for i in range(0, len(labels), size)]

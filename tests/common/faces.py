@@ -10,10 +10,10 @@ EYES_NOSE_MOUTH = [(203.0, 100.7), (246.7, 103.1), (223.5, 126.2), (203.3, 139.6
 
 
 class MarkedFace:
-    """A detector of pictures of 256 x 256: the astronaut's face, as a picture of MTCNN's or RetinaFace's."""
+    """A detector of images of 256 x 256: the astronaut's face, as an image of MTCNN's or RetinaFace's."""
 
-    def __call__(self, picture):
+    def __call__(self, image):
         """Find the face, as long as it is bright."""
-        assert picture.dtype == np.uint8
-        assert picture.flags.writeable
-        return [(BOX, EYES_NOSE_MOUTH, 0.9)] if picture.mean() > 40 else []
+        assert image.dtype == np.uint8
+        assert image.flags.writeable
+        return [(BOX, EYES_NOSE_MOUTH, 0.9)] if image.mean() > 40 else []

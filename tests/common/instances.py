@@ -9,28 +9,28 @@ from __future__ import annotations
 from common.networks import TinyNet
 from sklearn_psp import FaceIdentifier, NearestImageRetriever, PSPNetClassifier, PSPNetFeaturizer
 
-# Small pictures, one scale: the batteries are about conventions, and the descriptors' quality is tested elsewhere.
+# Small images, one scale: the batteries are about conventions, and the descriptors' quality is tested elsewhere.
 _FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 8, "device": "cpu"}
 # A network of one's own is converted anew for OpenVINO at every fit.
 _TINY = _FAST | {"runtime": "torch"}
 
-# scikit-learn's battery hands out tables: image_shape="auto" makes a picture of each row. It compares subsets element
+# scikit-learn's battery hands out tables: image_shape="auto" makes an image of each row. It compares subsets element
 # by element, to 1e-4; elements near 0 of a deep network's row do not keep that when batches differ in size (they move
-# by 1e-5 of the row's length). Hence one picture per pass there; check_image_batch_size_invariance compares whole rows.
+# by 1e-5 of the row's length). Hence one image per pass there; check_image_batch_size_invariance compares whole rows.
 TABLE_INSTANCES = {
     "default backbone": PSPNetFeaturizer(image_shape="auto", **(_FAST | {"batch_size": 1})),
     "concat": PSPNetFeaturizer(TinyNet(), image_shape="auto", aggregation="concat", **_TINY),
     "no centre": PSPNetFeaturizer(TinyNet(), image_shape="auto", center=False, on_error="nan", **_TINY),
 }
 
-PICTURE_INSTANCES = {
+IMAGE_INSTANCES = {
     "default backbone": PSPNetFeaturizer(**_FAST),
     "two scales": PSPNetFeaturizer(TinyNet(), flip=True, **(_TINY | {"scales": (1.0, 1.5)})),
     "concat": PSPNetFeaturizer(TinyNet(), image_shape="auto", aggregation="concat", bin_sizes=(1, (3, 1)), **_TINY),
     "no centre": PSPNetFeaturizer(TinyNet(), center=False, normalize=False, pooling="gem", **_TINY),
 }
 
-# The same for the classifier; it reads nothing from `batch_size` but how many pictures make a step.
+# The same for the classifier; it reads nothing from `batch_size` but how many images make a step.
 _TABLE = {"image_shape": "auto"} | {name: value for name, value in _TINY.items() if name != "batch_size"}
 _QUICK = {"train": "all", "epochs": 5, "augment": False, "learning_rate": 1e-2}
 _LONG = _TABLE | {"epochs": 30, "learning_rate": 2e-2}
@@ -42,7 +42,7 @@ CLASSIFIER_TABLE_INSTANCES = {
     "all": PSPNetClassifier(TinyNet(), **_QUICK, **_TABLE),
 }
 
-CLASSIFIER_PICTURE_INSTANCES = {
+CLASSIFIER_IMAGE_INSTANCES = {
     "head": PSPNetClassifier(TinyNet(), **(_TABLE | {"image_shape": None})),
     "head, concat, reduced": PSPNetClassifier(TinyNet(), aggregation="concat", reduce_dim=4, **_TABLE),
     "last stage, all learned": PSPNetClassifier(
@@ -51,13 +51,13 @@ CLASSIFIER_PICTURE_INSTANCES = {
     "all": PSPNetClassifier(TinyNet(), **_QUICK, **_TABLE),
 }
 
-# A closed set: strangers have no class of their own in the tables and pictures of the batteries. Distances, because
+# A closed set: strangers have no class of their own in the tables and images of the batteries. Distances, because
 # tables have rows of zeros; and `on_error` of the identifier decides about rows of NaN, but the featurizer makes them.
 IDENTIFIER_TABLE_INSTANCES = {
     "identifier": FaceIdentifier(None, unknown_label=None, retriever=NearestImageRetriever(metric="euclidean")),
 }
 
-IDENTIFIER_PICTURE_INSTANCES = {
+IDENTIFIER_IMAGE_INSTANCES = {
     "identifier": FaceIdentifier(
         PSPNetFeaturizer(TinyNet(), center=False, on_error="nan", **_TINY), unknown_label=None
     ),

@@ -37,11 +37,11 @@ class TinyNet(nn.Module):
         return torch.relu(self.norm(self.convolution(x))) + 0.01
 
 
-class PictureDependent(TinyNet):
-    """Gives other feature maps for bright pictures than for dark ones, by a decision in Python."""
+class ImageDependent(TinyNet):
+    """Gives other feature maps for bright images than for dark ones, by a decision in Python."""
 
     def forward(self, x):
-        """Return feature maps, those of bright pictures upside down."""
+        """Return feature maps, those of bright images upside down."""
         maps = super().forward(x)
         return maps.flip(-2) if x.mean() > 0.1 else maps
 

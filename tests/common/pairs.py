@@ -1,4 +1,4 @@
-"""Pairs of descriptors and of small pictures, and transformers that describe such pictures."""
+"""Pairs of descriptors and of small images, and transformers that describe such images."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def unit(vectors):
 
 
 def portraits(n_people=4, n_each=3, seed=0):
-    """Return pictures (n_people * n_each, 8, 8, 3) of uint8, and who is in each: four fields of own colours."""
+    """Return images (n_people * n_each, 8, 8, 3) of uint8, and who is in each: four fields of own colours."""
     rng = np.random.default_rng(seed)
     faces = rng.integers(40, 216, size=(n_people, 2, 2, 3)).repeat(4, axis=1).repeat(4, axis=2)
-    pictures = faces.repeat(n_each, axis=0) + rng.integers(-40, 40, size=(n_people * n_each, 8, 8, 3))
-    return pictures.astype(np.uint8), np.arange(n_people).repeat(n_each)
+    images = faces.repeat(n_each, axis=0) + rng.integers(-40, 40, size=(n_people * n_each, 8, 8, 3))
+    return images.astype(np.uint8), np.arange(n_people).repeat(n_each)
 
 
-def all_pairs(pictures, people):
-    """Return a list of all pairs of pictures, and whether each is genuine."""
-    places = list(combinations(range(len(pictures)), 2))
-    return [(pictures[a], pictures[b]) for a, b in places], np.array([people[a] == people[b] for a, b in places])
+def all_pairs(images, people):
+    """Return a list of all pairs of images, and whether each is genuine."""
+    places = list(combinations(range(len(images)), 2))
+    return [(images[a], images[b]) for a, b in places], np.array([people[a] == people[b] for a, b in places])
 
 
 class Remembering(ColourGrid):
-    """Remembers what it was fitted with, and how many pictures it described in each call."""
+    """Remembers what it was fitted with, and how many images it described in each call."""
 
     def fit(self, X, y=None):
         """Learn the mean."""
@@ -47,13 +47,13 @@ class Remembering(ColourGrid):
         return super().fit(X)
 
     def transform(self, X):
-        """Describe the pictures."""
+        """Describe the images."""
         self.n_seen_.append(len(X))
         return super().transform(X)
 
 
 class DarkIsNaN(ColourGrid):
-    """Has no descriptor for dark pictures, and says nothing of it."""
+    """Has no descriptor for dark images, and says nothing of it."""
 
     def rows(self, images):
         """Describe a batch of pixels."""
@@ -63,8 +63,8 @@ class DarkIsNaN(ColourGrid):
 
 
 class TwoOfEach(ColourGrid):
-    """Gives two rows for a picture, as an aligner with `select="all"` may."""
+    """Gives two rows for an image, as an aligner with `select="all"` may."""
 
     def transform(self, X):
-        """Describe the pictures."""
+        """Describe the images."""
         return super().transform(X).repeat(2, axis=0)

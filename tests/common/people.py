@@ -1,4 +1,4 @@
-"""People made up: descriptors of their photographs, pictures with their faces, and a detector that sees them."""
+"""People made up: descriptors of their photographs, images with their faces, and a detector that sees them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ METRICS = ("cosine", "euclidean")
 _POINTS = np.array([[0.36, 0.40], [0.64, 0.40], [0.5, 0.56], [0.38, 0.72], [0.62, 0.72]])
 
 
-def described(people, n_pictures=1, *, seed=1, noise=0.2, n_features=16):
+def described(people, n_images=1, *, seed=1, noise=0.2, n_features=16):
     """Return descriptors of photographs and the names of who is on them.
 
     Parameters
     ----------
     people : sequence of int
         Whom; the same number is the same person in every call.
-    n_pictures : int, default=1
+    n_images : int, default=1
         Photographs of each.
     seed : int, default=1
         Of the noise that tells photographs of a person apart.
@@ -37,7 +37,7 @@ def described(people, n_pictures=1, *, seed=1, noise=0.2, n_features=16):
         "p00", "p01" ...
     """
     faces = np.random.default_rng(0).normal(size=(100, n_features))
-    who = np.repeat(np.asarray(people, dtype=int), n_pictures)
+    who = np.repeat(np.asarray(people, dtype=int), n_images)
     X = faces[who] + noise * np.random.default_rng(seed).normal(size=(len(who), n_features))
     return X.astype(np.float32), [f"p{i:02d}" for i in who]
 
@@ -54,13 +54,13 @@ def of_descriptors(metric="cosine", **params):
 
 
 class TileFaces:
-    """A detector of pictures that are tiles of 64 pixels side by side: a face in each that is not dark."""
+    """A detector of images that are tiles of 64 pixels side by side: a face in each that is not dark."""
 
-    def __call__(self, picture):
+    def __call__(self, image):
         """Find the faces, as sure as they are bright."""
         found = []
-        for left in range(0, picture.shape[1], 64):
-            brightness = picture[:64, left : left + 64].mean() / 255
+        for left in range(0, image.shape[1], 64):
+            brightness = image[:64, left : left + 64].mean() / 255
             if brightness > 0.1:
                 points = _POINTS * 64 + (left, 0)
                 found.append(((left + 8, 8, left + 56, 56), points, brightness))
@@ -81,7 +81,7 @@ NO_FACE = np.zeros((64, 64, 3), dtype=np.uint8)
 
 
 def side_by_side(*tiles):
-    """Return one picture with several tiles."""
+    """Return one image with several tiles."""
     return np.concatenate(tiles, axis=1)
 
 

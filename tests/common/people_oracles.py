@@ -1,4 +1,4 @@
-"""Who is it? Written a second time, picture by picture in plain loops, straight from the definitions."""
+"""Who is it? Written a second time, image by image in plain loops, straight from the definitions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def _prepared(X, metric):
 
 
 def person_similarities(queries, X, names, metric="euclidean", own=None):
-    """Return a dict for each query: the similarity of the most alike picture of each person."""
+    """Return a dict for each query: the similarity of the most alike image of each person."""
     queries, X = _prepared(queries, metric), _prepared(X, metric)
     tables = []
     for i, query in enumerate(queries):
         table = dict.fromkeys(names, -math.inf)
-        for j, picture in enumerate(X):
+        for j, image in enumerate(X):
             if own is None or own[i] != j:
-                table[names[j]] = max(table[names[j]], 1 - sum((query - picture) ** 2) / 2)
+                table[names[j]] = max(table[names[j]], 1 - sum((query - image) ** 2) / 2)
         tables.append(table)
     return tables
 
@@ -32,7 +32,7 @@ def ranked(queries, X, names, metric="euclidean"):
 
 
 def leave_one_out(X, names, metric="euclidean"):
-    """Return, for each picture taken out, its similarity to its person, the best to another, and all to others."""
+    """Return, for each image taken out, its similarity to its person, the best to another, and all to others."""
     own, best_other, others = [], [], []
     for name, table in zip(names, person_similarities(X, X, names, metric, own=range(len(X))), strict=True):
         own.append(table.pop(name))

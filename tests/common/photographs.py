@@ -1,4 +1,4 @@
-"""Real pictures: the photographs that scikit-learn and scikit-image bring, and crops of them."""
+"""Real images: the photographs that scikit-learn and scikit-image bring, and crops of them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def crops(n_crops: int = 6, side: int = 96) -> tuple[np.ndarray, list[str]]:
 
     Returns
     -------
-    pictures : ndarray of shape (n, side, side, 3), uint8
+    images : ndarray of shape (n, side, side, 3), uint8
         RGB.
     names : list of str
         Labels.
     """
     random = np.random.default_rng(0)
-    pictures, names = [], []
+    images, names = [], []
     for path in PHOTOGRAPHS:
         with Image.open(path) as image:
             photograph = image.convert("RGB")
@@ -50,6 +50,6 @@ def crops(n_crops: int = 6, side: int = 96) -> tuple[np.ndarray, list[str]]:
             left = int(random.integers(photograph.width - width))
             top = int(random.integers(photograph.height - height))
             crop = photograph.crop((left, top, left + width, top + height)).resize((side, side))
-            pictures.append(np.asarray(crop))
+            images.append(np.asarray(crop))
             names.append(path.stem)
-    return np.stack(pictures), names
+    return np.stack(images), names

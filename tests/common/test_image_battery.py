@@ -1,4 +1,4 @@
-"""Our battery for pictures: the estimators pass it, and each of its checks fails for an estimator that is wrong."""
+"""Our battery for images: the estimators pass it, and each of its checks fails for an estimator that is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from common.classifiers import BROKEN_CLASSIFIERS, ColourClassifier
-from common.instances import CLASSIFIER_PICTURE_INSTANCES, IDENTIFIER_PICTURE_INSTANCES, PICTURE_INSTANCES
+from common.instances import CLASSIFIER_IMAGE_INSTANCES, IDENTIFIER_IMAGE_INSTANCES, IMAGE_INSTANCES
 from common.transformers import BROKEN, CentresEachBatch, ColourGrid, RepeatsNames, WorksUnfitted
 from sklearn_psp.utils import estimator_checks
 from sklearn_psp.utils.estimator_checks import check_image_estimator, parametrize_with_image_checks
@@ -19,16 +19,16 @@ SINGLE_CHECKS = {name for name in estimator_checks.__all__ if name.startswith("c
 CLASSIFIER_CHECKS = {name for name in SINGLE_CHECKS if "classifier" in name} | {"check_image_zero_weight_is_left_out"}
 TRANSFORMER_CHECKS = SINGLE_CHECKS - CLASSIFIER_CHECKS
 ALL_BROKEN = BROKEN + BROKEN_CLASSIFIERS
-_CLASSIFIERS = [*CLASSIFIER_PICTURE_INSTANCES.values(), ColourClassifier()]
-_IDENTIFIERS = [*IDENTIFIER_PICTURE_INSTANCES.values()]
+_CLASSIFIERS = [*CLASSIFIER_IMAGE_INSTANCES.values(), ColourClassifier()]
+_IDENTIFIERS = [*IDENTIFIER_IMAGE_INSTANCES.values()]
 
 
-@parametrize_with_image_checks([*PICTURE_INSTANCES.values(), ColourGrid(), *_CLASSIFIERS, *_IDENTIFIERS])
+@parametrize_with_image_checks([*IMAGE_INSTANCES.values(), ColourGrid(), *_CLASSIFIERS, *_IDENTIFIERS])
 def test_image_battery(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", [PICTURE_INSTANCES["default backbone"], ColourGrid()], ids=["featurizer", "grid"])
+@pytest.mark.parametrize("estimator", [IMAGE_INSTANCES["default backbone"], ColourGrid()], ids=["featurizer", "grid"])
 def test_every_public_check_is_in_the_battery(estimator):
     mark = parametrize_with_image_checks([estimator])
     checks = [check.func.__name__ for _, check in mark.args[1]]

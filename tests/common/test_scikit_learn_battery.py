@@ -51,7 +51,7 @@ def test_at_least_54_checks_pass_for_the_identifier():
 
 
 def assert_enough_pass(estimator, excused, least):
-    # An estimator that is tagged to take pictures alone gets one check, and is green.
+    # An estimator that is tagged to take images alone gets one check, and is green.
     results = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=excused)
     by_status = {status: [] for status in ("passed", "failed", "xfail", "skipped")}
     for result in results:
@@ -63,10 +63,10 @@ def assert_enough_pass(estimator, excused, least):
 
 
 def test_tags_follow_image_shape():
-    pictures_only = PSPNetFeaturizer().__sklearn_tags__()
-    assert not pictures_only.input_tags.two_d_array
+    images_only = PSPNetFeaturizer().__sklearn_tags__()
+    assert not images_only.input_tags.two_d_array
     assert PSPNetFeaturizer(image_shape=(8, 8)).__sklearn_tags__().input_tags.two_d_array
-    assert pictures_only.transformer_tags.preserves_dtype == ["float32"]
+    assert images_only.transformer_tags.preserves_dtype == ["float32"]
 
 
 def test_excused_checks_name_their_replacement():

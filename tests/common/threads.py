@@ -1,4 +1,4 @@
-"""One thread for tests whose pictures are tiny."""
+"""One thread for tests whose images are tiny."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transformer of pictures that is right, and many that are wrong in one way each."""
+"""A transformer of images that is right, and many that are wrong in one way each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImag
 
 
 class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Describe a picture by its colours on a coarse grid, centred; pictures are read as the library reads them."""
+    """Describe an image by its colours on a coarse grid, centred; images are read as the library reads them."""
 
     def __init__(self, size=4, *, batch_size=3, on_error="raise"):
         self.size = size
@@ -31,7 +31,7 @@ class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self
 
     def transform(self, X):
-        """Describe the pictures, float32."""
+        """Describe the images, float32."""
         check_is_fitted(self)
         rows, failures = self.describe(X)
         self.report(failures)
@@ -48,7 +48,7 @@ class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return np.concatenate(blocks), failures
 
     def batches(self, X):
-        """Read the pictures."""
+        """Read the images."""
         return read_batches(
             X, batch_size=self.batch_size, image_size=(self.size, self.size), on_error=self.on_error, n_jobs=1
         )
@@ -60,7 +60,7 @@ class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     def report(self, failures):
         """Warn of failures."""
         if failures:
-            warnings.warn(ImageReadWarning("bad pictures", failures_frame(failures)), stacklevel=3)
+            warnings.warn(ImageReadWarning("bad images", failures_frame(failures)), stacklevel=3)
 
 
 class ArraysAreBGR(ColourGrid):
@@ -87,9 +87,9 @@ class IgnoresExif(ColourGrid):
 
 class WritesToInput(ColourGrid):
     def describe(self, X):
-        for picture in X:
-            if isinstance(picture, np.ndarray):
-                picture //= 2
+        for image in X:
+            if isinstance(image, np.ndarray):
+                image //= 2
         return super().describe(X)
 
 
@@ -111,7 +111,7 @@ class EmptyWithoutReason(ColourGrid):
             raise ValueError("wrong input") from error
 
 
-class WrapsSinglePicture(ColourGrid):
+class WrapsSingleImage(ColourGrid):
     def describe(self, X):
         return super().describe([X] if isinstance(X, str | bytes | os.PathLike | Image.Image) else X)
 
@@ -129,7 +129,7 @@ class NamesFirstMissingFile(ColourGrid):
             raise MissingImageError(f"{error.errors['source'][0]} does not exist", error.errors) from None
 
 
-class SwallowsBadPictures(ColourGrid):
+class SwallowsBadImages(ColourGrid):
     def batches(self, X):
         bad = set()
         for batch in read_batches(X, batch_size=3, image_size=(8, 8), on_error="nan", n_jobs=1):
@@ -137,40 +137,40 @@ class SwallowsBadPictures(ColourGrid):
         return super().batches([item for i, item in enumerate(X) if i not in bad] if bad else X)
 
 
-class DoesNotNameBadPictures(ColourGrid):
+class DoesNotNameBadImages(ColourGrid):
     def describe(self, X):
         try:
             return super().describe(X)
         except MissingImageError:
             raise
         except ImageReadError as error:
-            raise ValueError("a picture is broken") from error
+            raise ValueError("an image is broken") from error
 
 
-class BadPicturesAreZero(ColourGrid):
+class BadImagesAreZero(ColourGrid):
     def transform(self, X):
         return np.nan_to_num(super().transform(X))
 
 
-class SilentAboutBadPictures(ColourGrid):
+class SilentAboutBadImages(ColourGrid):
     def report(self, failures):
         pass
 
 
-class WarnsOfEachBadPictureTwice(ColourGrid):
+class WarnsOfEachBadImageTwice(ColourGrid):
     def report(self, failures):
         super().report(failures)
         super().report(failures)
 
 
-class WarnsOfTheWrongPicture(ColourGrid):
+class WarnsOfTheWrongImage(ColourGrid):
     def report(self, failures):
         if failures:
             errors = failures_frame(failures).assign(index=0)
-            warnings.warn(ImageReadWarning("bad pictures", errors), stacklevel=3)
+            warnings.warn(ImageReadWarning("bad images", errors), stacklevel=3)
 
 
-class BadPicturesSpoilOthers(ColourGrid):
+class BadImagesSpoilOthers(ColourGrid):
     def transform(self, X):
         rows = super().transform(X)
         return rows * 2 if np.isnan(rows).any() else rows
@@ -314,18 +314,18 @@ BROKEN = [
     ("check_image_empty_input", AcceptsNothing, "transform of an empty list must be refused, but was accepted"),
     ("check_image_empty_input", FitsNothing, "fit of an empty list must be refused, but was accepted"),
     ("check_image_empty_input", EmptyWithoutReason, "the message holds none of 'empty'"),
-    ("check_image_single_picture", WrapsSinglePicture, r"single picture \(a path\) as X must be refused"),
-    ("check_image_generator_of_pictures", ListsGenerators, "generator of single pictures"),
+    ("check_image_single_image", WrapsSingleImage, r"single image \(a path\) as X must be refused"),
+    ("check_image_generator_of_images", ListsGenerators, "generator of single images"),
     ("check_image_missing_files", NamesFirstMissingFile, "must name all missing files at once"),
-    ("check_image_missing_files", SwallowsBadPictures, "missing files must be refused, but was accepted"),
-    ("check_image_bad_item_raises", SwallowsBadPictures, "of a bad file must be refused, but was accepted"),
-    ("check_image_bad_item_raises", DoesNotNameBadPictures, "the message holds none of .*bad.png"),
-    ("check_image_bad_item_becomes_nan", SwallowsBadPictures, "the shape is"),
-    ("check_image_bad_item_becomes_nan", BadPicturesAreZero, "NaN stand in different places"),
-    ("check_image_bad_item_becomes_nan", BadPicturesSpoilOthers, "leave the other rows as they are"),
-    ("check_image_bad_item_becomes_nan", SilentAboutBadPictures, "must give one ImageReadWarning, got 0"),
-    ("check_image_bad_item_becomes_nan", WarnsOfEachBadPictureTwice, "must give one ImageReadWarning, got 2"),
-    ("check_image_bad_item_becomes_nan", WarnsOfTheWrongPicture, r"must name X\[2\]"),
+    ("check_image_missing_files", SwallowsBadImages, "missing files must be refused, but was accepted"),
+    ("check_image_bad_item_raises", SwallowsBadImages, "of a bad file must be refused, but was accepted"),
+    ("check_image_bad_item_raises", DoesNotNameBadImages, "the message holds none of .*bad.png"),
+    ("check_image_bad_item_becomes_nan", SwallowsBadImages, "the shape is"),
+    ("check_image_bad_item_becomes_nan", BadImagesAreZero, "NaN stand in different places"),
+    ("check_image_bad_item_becomes_nan", BadImagesSpoilOthers, "leave the other rows as they are"),
+    ("check_image_bad_item_becomes_nan", SilentAboutBadImages, "must give one ImageReadWarning, got 0"),
+    ("check_image_bad_item_becomes_nan", WarnsOfEachBadImageTwice, "must give one ImageReadWarning, got 2"),
+    ("check_image_bad_item_becomes_nan", WarnsOfTheWrongImage, r"must name X\[2\]"),
     ("check_image_subset_invariance", ScalesByTheWholeInput, "among others and alone"),
     ("check_image_subset_invariance", CentresEachBatch, "among others and alone"),
     ("check_image_order_invariance", DependsOnPosition, "in another order"),

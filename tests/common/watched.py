@@ -1,4 +1,4 @@
-"""What tests see of the network: how many pictures go through it, in this process and in others."""
+"""What tests see of the network: how many images go through it, in this process and in others."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _TESTS = Path(__file__).resolve().parents[1]
 
 
 def n_not_black(batch):
-    """Count the pictures that are not black: what networks are measured and padded with is."""
+    """Count the images that are not black: what networks are measured and padded with is."""
     return int(batch.reshape(len(batch), -1).ne(0).any(dim=1).sum())
 
 
 def watch_networks(monkeypatch):
-    """Return a list to which every pass of a network adds the number of its pictures."""
+    """Return a list to which every pass of a network adds the number of its images."""
     seen = []
     for network in (TorchNetwork, OpenVINONetwork):
 
@@ -37,7 +37,7 @@ def watch_networks(monkeypatch):
 
 
 class TallyNet(TinyNet):
-    """Adds a byte to a file for every picture that it is given, but for the noise and the black ones of probes."""
+    """Adds a byte to a file for every image that it is given, but for the noise and the black ones of probes."""
 
     def __init__(self, tally):
         super().__init__()
@@ -45,7 +45,7 @@ class TallyNet(TinyNet):
 
     def forward(self, x):
         """Return feature maps."""
-        # Probes are black, or normal noise: pictures are in [0, 1].
+        # Probes are black, or normal noise: images are in [0, 1].
         if x.min() >= 0 and (n := n_not_black(x)):
             with open(self.tally, "ab") as file:
                 file.write(b"." * n)

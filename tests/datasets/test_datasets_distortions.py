@@ -53,10 +53,10 @@ def test_all_photographs__give_140_queries():
     copies = make_distorted_copies(photographs.filenames, photographs.target)
     assert len(copies.images) == len(copies.target) == len(copies.kind) == 140
     for image in copies.images:
-        with Image.open(io.BytesIO(image)) as picture:
-            picture.load()
-            assert picture.format == "JPEG"
-            assert min(picture.size) > 20
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.load()
+            assert opened.format == "JPEG"
+            assert min(opened.size) > 20
 
 
 def test_same_seed__gives_the_same_bytes(china, copies):
@@ -75,7 +75,7 @@ def test_crops__have_a_share_of_the_area(original, decoded):
         assert height * width / area == pytest.approx(share, rel=0.01)
 
 
-def test_crops__are_cut_from_the_picture(original, decoded):
+def test_crops__are_cut_from_the_image(original, decoded):
     for kind in ("crop", "close-up"):
         cut = decoded[kind][..., 1].astype(float)
         # Cross-correlation finds the place; JPEG changes pixels a little.
@@ -121,13 +121,13 @@ def test_recompressed__is_small(original, decoded, copies):
     assert len(copies.images[KINDS.index("re-compressed")]) < 5000
 
 
-def test_tiny_picture__gives_all_copies():
+def test_tiny_image__gives_all_copies():
     copies = make_distorted_copies([np.zeros((1, 2, 3), np.uint8)], [0])
     assert all(min(Image.open(io.BytesIO(image)).size) >= 1 for image in copies.images)
 
 
-def test_unreadable_picture__is_refused(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+def test_unreadable_image__is_refused(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(ImageReadError, match=r"a\.jpg"):
         make_distorted_copies([tmp_path / "a.jpg"], [0])
 

@@ -53,7 +53,7 @@ def test_without_scikit_image__names_the_extra(monkeypatch):
         load_photographs()
 
 
-def test_picture_gone_from_the_package__is_named(monkeypatch):
+def test_image_gone_from_the_package__is_named(monkeypatch):
     gone = PHOTOGRAPHS[3]._replace(file="gone.png")
     monkeypatch.setattr(_photographs, "PHOTOGRAPHS", (*PHOTOGRAPHS[:3], gone))
     with pytest.raises(MissingImageError, match=r"gone\.png.*reinstall"):

@@ -1,4 +1,4 @@
-"""Tiny pictures, a cheap featurizer, and figures that are closed again."""
+"""Tiny images, a cheap featurizer, and figures that are closed again."""
 
 import matplotlib
 import numpy as np
@@ -22,8 +22,8 @@ def closed_figures():
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Six pictures, two of a colour, of different sizes."""
+def images():
+    """Six images, two of a colour, of different sizes."""
     colours = [(250, 10, 10), (220, 30, 30), (10, 10, 250), (30, 30, 220), (120, 120, 120), (140, 140, 140)]
     shapes = [(8, 8), (8, 30), (30, 8), (9, 8), (8, 9), (300, 600)]
     noise = np.random.default_rng(0)
@@ -34,24 +34,24 @@ def pictures():
 
 
 @pytest.fixture(scope="session")
-def paths(pictures, tmp_path_factory):
-    """The pictures as files."""
-    folder = tmp_path_factory.mktemp("pictures")
+def paths(images, tmp_path_factory):
+    """The images as files."""
+    folder = tmp_path_factory.mktemp("images")
     paths = [str(folder / f"{name}.png") for name in IDS]
-    for picture, path in zip(pictures, paths, strict=True):
-        Image.fromarray(picture).save(path)
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image).save(path)
     return paths
 
 
 @pytest.fixture(scope="session")
-def descriptors(pictures):
+def descriptors(images):
     """Mean colours."""
-    return np.array([picture.mean(axis=(0, 1)) for picture in pictures]) - 100
+    return np.array([image.mean(axis=(0, 1)) for image in images]) - 100
 
 
 @pytest.fixture(scope="session")
 def gallery(paths):
-    """A gallery of pictures with labels and ids."""
+    """A gallery of images with labels and ids."""
     return NearestImageRetriever(featurizer=ColourGrid()).fit(paths, LABELS, ids=IDS)
 
 

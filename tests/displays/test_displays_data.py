@@ -1,4 +1,4 @@
-"""What is shown: which queries, which pictures, what is right."""
+"""What is shown: which queries, which images, what is right."""
 
 import os
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_psp import NearestImageRetriever
 from sklearn_psp.displays import RetrievalDisplay
-from sklearn_psp.displays._pictures import thumbnail
+from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.exceptions import ImageInputError
 
 show = RetrievalDisplay.from_estimator
@@ -31,7 +31,7 @@ def captions(display):
     return [query.caption for query in display.queries]
 
 
-def test_gallery_of_pictures__shows_what_retrieve_finds(gallery, paths, pictures):
+def test_gallery_of_images__shows_what_retrieve_finds(gallery, paths, images):
     display = show(gallery, paths[:2], ["red", "blue"], n_neighbors=3)
     results = gallery.retrieve(paths[:2], 3)
     assert ids(display) == results["id"].to_numpy().reshape(2, 3).tolist()
@@ -39,16 +39,16 @@ def test_gallery_of_pictures__shows_what_retrieve_finds(gallery, paths, pictures
     assert marks(display) == [[True, True, False], [False, False, display.queries[1].results[2].label == "blue"]]
     assert captions(display) == ["r1.png", "r2.png"]
     assert [query.label for query in display.queries] == ["red", "blue"]
-    np.testing.assert_array_equal(display.queries[0].picture, pictures[0])
-    np.testing.assert_array_equal(display.queries[0].results[0].picture, pictures[0])
+    np.testing.assert_array_equal(display.queries[0].image, images[0])
+    np.testing.assert_array_equal(display.queries[0].results[0].image, images[0])
 
 
-def test_no_queries__searches_the_gallery_for_its_own_pictures_with_its_own_labels(gallery, pictures):
+def test_no_queries__searches_the_gallery_for_its_own_images_with_its_own_labels(gallery, images):
     display = show(gallery, n_neighbors=1, n_queries=6)
     assert captions(display) == gallery.ids_.tolist()
     assert ids(display) == [["r2"], ["r1"], ["b2"], ["b1"], ["g2"], ["g1"]]
     assert marks(display) == [[True]] * 6
-    np.testing.assert_array_equal(display.queries[3].picture, pictures[3])
+    np.testing.assert_array_equal(display.queries[3].image, images[3])
 
 
 def test_no_queries_and_y__y_counts(gallery):
@@ -75,23 +75,23 @@ def test_missing_label__equals_nothing_and_is_not_marked(paths, missing):
     assert display.queries[1].label is None
 
 
-def test_numbers_as_labels__become_plain_numbers(descriptors, pictures):
+def test_numbers_as_labels__become_plain_numbers(descriptors, images):
     search = NearestImageRetriever().fit(descriptors, [0, 0, 1, 1, 2, 2])
-    display = show(search, gallery_images=pictures, n_neighbors=1)
+    display = show(search, gallery_images=images, n_neighbors=1)
     assert marks(display) == [[True]] * 5
     assert type(display.queries[2].label) is int
     assert display.queries[2].results[0].label == 1
 
 
-def test_one_answer__however_the_search_is_put_together(gallery, paths, pictures):
+def test_one_answer__however_the_search_is_put_together(gallery, paths, images):
     expected = ids(show(gallery, paths, n_neighbors=3))
     pipeline = make_pipeline(ColourGrid(), NearestImageRetriever())
     pipeline = pipeline.fit(paths, gallery.labels_, nearestimageretriever__ids=gallery.ids_)
-    by_id = dict(zip(gallery.ids_, pictures, strict=True))
-    for images in (paths, pictures, by_id, pd.Series(by_id), pd.DataFrame({"picture": by_id})):
-        display = show(pipeline, paths, n_neighbors=3, gallery_images=images)
+    by_id = dict(zip(gallery.ids_, images, strict=True))
+    for form in (paths, images, by_id, pd.Series(by_id), pd.DataFrame({"image": by_id})):
+        display = show(pipeline, paths, n_neighbors=3, gallery_images=form)
         assert ids(display) == expected
-        assert all(result.picture is not None for query in display.queries for result in query.results)
+        assert all(result.image is not None for query in display.queries for result in query.results)
     grid = GridSearchCV(pipeline, {"nearestimageretriever__metric": ["cosine"]}, cv=2)
     grid = grid.fit(paths, [0, 1, 0, 1, 0, 1])
     display = show(grid, paths, [0, 1, 0, 1, 0, 1], n_neighbors=1, gallery_images=paths)
@@ -108,8 +108,8 @@ def test_form_of_queries__does_not_matter(gallery, paths, form):
         assert [caption.removesuffix(".png") for caption in captions(display)] == [found for [found] in ids(display)]
 
 
-def test_stack_of_arrays_and_batches(gallery, pictures):
-    stack = np.stack([pictures[0], pictures[0] // 2])
+def test_stack_of_arrays_and_batches(gallery, images):
+    stack = np.stack([images[0], images[0] // 2])
     assert ids(show(gallery, stack, n_neighbors=1)) == ids(show(gallery, list(stack), n_neighbors=1))
     display = show(gallery, iter([stack]), query_images=stack, n_neighbors=1, n_queries=1)
     assert ids(display) == [["r1"]]
@@ -124,21 +124,21 @@ def test_index_of_queries__names_the_queries_even_twice(gallery, paths):
     assert ids(display) == [["r1"], ["r2"], ["b1"]]
 
 
-def test_descriptors__with_pictures_of_both_sides(bare, descriptors, pictures, paths):
+def test_descriptors__with_images_of_both_sides(bare, descriptors, images, paths):
     display = show(bare, descriptors[4:], ["grey", "red"], query_images=paths[4:], gallery_images=paths, n_neighbors=1)
     assert captions(display) == ["g1.png", "g2.png"]
     assert marks(display) == [[True], [False]]
-    np.testing.assert_array_equal(display.queries[0].picture, pictures[4])
+    np.testing.assert_array_equal(display.queries[0].image, images[4])
     series = pd.Series(paths[4:], index=["x", "y"])
     np.testing.assert_array_equal(
-        show(bare, descriptors[4:], query_images=series, gallery_images=paths).queries[0].picture, pictures[4]
+        show(bare, descriptors[4:], query_images=series, gallery_images=paths).queries[0].image, images[4]
     )
 
 
-def test_ids_that_are_paths__are_pictures(descriptors, paths):
+def test_ids_that_are_paths__are_images(descriptors, paths):
     search = NearestImageRetriever().fit(descriptors, ids=paths)
     display = show(search, n_neighbors=1, n_queries=2)
-    assert all(query.picture is not None and query.results[0].picture is not None for query in display.queries)
+    assert all(query.image is not None and query.results[0].image is not None for query in display.queries)
 
 
 def test_worst__has_the_lowest_precision_first(gallery, paths):
@@ -160,24 +160,24 @@ def test_where__chooses_among_results(gallery, paths):
     assert ids(show(gallery, paths[:1], where=["b1", "g2"])) in ([["b1", "g2"]], [["g2", "b1"]])
 
 
-def test_picture_that_cannot_be_shown__is_none_and_no_error(bare, descriptors, pictures, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    by_id = {"r1": pictures[0], "r2": tmp_path / "broken.png", "b1": None, "b2": tmp_path / "gone.png", "g1": 7}
+def test_image_that_cannot_be_shown__is_none_and_no_error(bare, descriptors, images, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    by_id = {"r1": images[0], "r2": tmp_path / "broken.png", "b1": None, "b2": tmp_path / "gone.png", "g1": 7}
     display = show(bare, gallery_images=by_id, n_queries=6)
-    assert [query.picture is None for query in display.queries] == [False, True, True, True, True, True]
+    assert [query.image is None for query in display.queries] == [False, True, True, True, True, True]
     assert captions(display) == bare.ids_.tolist()
 
 
-def test_skipped_query__is_shown_without_results(bare, descriptors, pictures):
+def test_skipped_query__is_shown_without_results(bare, descriptors, images):
     search = NearestImageRetriever(on_invalid="skip").fit(descriptors)
     rows = np.array([descriptors[0], np.full(3, np.nan), descriptors[2]])
-    display = show(search, rows, query_images=pictures[:3], gallery_images=pictures, n_neighbors=2)
+    display = show(search, rows, query_images=images[:3], gallery_images=images, n_neighbors=2)
     assert [len(query.results) for query in display.queries] == [2, 0, 2]
 
 
-def test_thumbnail__is_small_and_no_view(pictures):
-    assert thumbnail(pictures[5]).shape == (128, 256, 3)
-    assert not np.shares_memory(thumbnail(pictures[0]), pictures[0])
+def test_thumbnail__is_small_and_no_view(images):
+    assert thumbnail(images[5]).shape == (128, 256, 3)
+    assert not np.shares_memory(thumbnail(images[0]), images[0])
     assert thumbnail("no such file.png") is None
 
 
@@ -216,7 +216,7 @@ def test_from_results__takes_rows_as_they_were_chosen(gallery, paths):
     assert all(a.distance <= b.distance for a, b in (query.results for query in display.queries))
 
 
-def test_from_results__paths_as_ids_need_no_pictures(descriptors, paths):
+def test_from_results__paths_as_ids_need_no_images(descriptors, paths):
     search = NearestImageRetriever().fit(descriptors, ["a", "a", "b", "b", "c", "c"], ids=paths)
     display = RetrievalDisplay.from_results(search.retrieve(n_neighbors=1), y=["a", "b", "b", "b", "c", "c"])
     assert marks(display)[:2] == [[True], [False]]
@@ -229,13 +229,13 @@ def test_from_results__paths_as_ids_need_no_pictures(descriptors, paths):
         ({"n_queries": 1.5}, ValueError, "n_queries"),
         ({"select": "best"}, ValueError, "select"),
         ({"y": ["red"]}, ValueError, "one label for each of the 6 queries"),
-        ({"gallery_images": ["a.png"]}, ValueError, "gallery_images must hold one picture for each of the 6"),
+        ({"gallery_images": ["a.png"]}, ValueError, "gallery_images must hold one image for each of the 6"),
         ({"gallery_images": {"x": "a.png"}}, ImageInputError, "none of the ids shown, such as 'r"),
-        ({"gallery_images": np.zeros((6, 4))}, ImageInputError, "gallery_images must hold pictures"),
+        ({"gallery_images": np.zeros((6, 4))}, ImageInputError, "gallery_images must hold images"),
         ({"gallery_images": iter([])}, ImageInputError, "read only once"),
         ({"gallery_images": pd.Series("a.png", list("aab"))}, ValueError, "index of gallery_images must be unique"),
-        ({}, ImageInputError, "pictures of the gallery are not known, and ids such as 'r.*pass gallery_images="),
-        ({"query_images": ["a.png"]}, ImageInputError, "pass its pictures as gallery_images="),
+        ({}, ImageInputError, "images of the gallery are not known, and ids such as 'r.*pass gallery_images="),
+        ({"query_images": ["a.png"]}, ImageInputError, "pass its images as gallery_images="),
     ],
 )
 def test_mistake__is_named(bare, arguments, error, message):
@@ -247,7 +247,7 @@ def test_mistake_in_queries__is_named(bare, descriptors, paths):
     for rows in (descriptors, descriptors.tolist(), pd.DataFrame(descriptors)):
         with pytest.raises(ImageInputError, match="pass those of the queries as query_images="):
             show(bare, rows, gallery_images=paths)
-    with pytest.raises(ValueError, match="one picture for each of the 6 rows of X, got 2"):
+    with pytest.raises(ValueError, match="one image for each of the 6 rows of X, got 2"):
         show(bare, descriptors, query_images=paths[:2], gallery_images=paths)
     with pytest.raises(ValueError, match="select='worst' needs the true labels"):
         show(bare, descriptors, query_images=paths, gallery_images=paths, select="worst")
@@ -277,7 +277,7 @@ def test_wrong_table__is_named(gallery, paths):
         from_results(results[:0], paths)
     with pytest.raises(ImageInputError, match="none of the queries shown, such as 0"):
         from_results(results, {"a": paths[0]}, by_id)
-    with pytest.raises(ImageInputError, match="gallery_images has a picture for none of the ids"):
+    with pytest.raises(ImageInputError, match="gallery_images has an image for none of the ids"):
         from_results(results, paths, paths)
-    with pytest.raises(ImageInputError, match="pictures of the gallery are not known"):
+    with pytest.raises(ImageInputError, match="images of the gallery are not known"):
         from_results(results, paths)

@@ -1,4 +1,4 @@
-"""IdentificationDisplay: boxes and names on pictures."""
+"""IdentificationDisplay: boxes and names on images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sklearn_psp.displays import IdentificationDisplay
 from sklearn_psp.exceptions import ImageInputError
 
 
-def two_faces(picture):
-    """Find the astronaut's face, and another beside it, in bright pictures."""
+def two_faces(image):
+    """Find the astronaut's face, and another beside it, in bright images."""
     shifted = [(x + 120, y) for x, y in EYES_NOSE_MOUTH]
     left, top, right, bottom = BOX
     found = [(BOX, EYES_NOSE_MOUTH, 0.9), ((left + 120, top, right + 120, bottom), shifted, 0.5)]
-    return found if picture.mean() > 40 else []
+    return found if image.mean() > 40 else []
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def test_every_face__has_a_box_and_a_name(identifier, astronaut):
     pd.testing.assert_frame_equal(display.faces, identifier.identify([astronaut]))
 
 
-def test_pictures_without_a_face_or_content__are_shown_as_such(identifier, astronaut, tmp_path):
+def test_images_without_a_face_or_content__are_shown_as_such(identifier, astronaut, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     display = IdentificationDisplay.from_estimator(identifier, [astronaut // 8, str(broken), astronaut, astronaut])
     assert [text.get_text() for text in display.ax_[0].texts] == ["no face"]
     assert not display.ax_[1].images
@@ -65,7 +65,7 @@ def test_pictures_without_a_face_or_content__are_shown_as_such(identifier, astro
 
 def test_series__gives_its_index_as_names(identifier, astronaut):
     X = pd.Series([astronaut, astronaut], index=["first", "second"])
-    display = IdentificationDisplay.from_estimator(identifier, X, n_pictures=1)
+    display = IdentificationDisplay.from_estimator(identifier, X, n_images=1)
     assert [ax.get_xlabel() for ax in display.ax_] == ["first"]
 
 
@@ -75,19 +75,19 @@ def test_random__repeats_with_the_seed(identifier, astronaut):
         [
             name
             for name, _ in IdentificationDisplay.from_estimator(
-                identifier, X, n_pictures=2, select="random", random_state=5
-            ).pictures
+                identifier, X, n_images=2, select="random", random_state=5
+            ).images
         ]
         for _ in range(2)
     )
     assert first == second
 
 
-def test_without_an_aligner__the_whole_picture_is_the_face(pictures):
+def test_without_an_aligner__the_whole_image_is_the_face(images):
     from common.transformers import ColourGrid
 
-    identifier = FaceIdentifier(ColourGrid(size=1), threshold=0.5).fit(pictures[:4], ["red", "red", "blue", "blue"])
-    display = IdentificationDisplay.from_estimator(identifier, pictures[:1])
+    identifier = FaceIdentifier(ColourGrid(size=1), threshold=0.5).fit(images[:4], ["red", "red", "blue", "blue"])
+    display = IdentificationDisplay.from_estimator(identifier, images[:1])
     assert boxes(display.ax_[0]) == [(0, 0, 8, 8)]
     assert display.ax_[0].texts[0].get_text() == "red 1.00"
 

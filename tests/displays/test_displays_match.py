@@ -9,7 +9,7 @@ from common.transformers import ColourGrid
 from sklearn_psp import FaceVerifier
 from sklearn_psp.displays import MatchDisplay, ShownMatch
 
-# Of the six pictures: two of a colour each; the last pair is called the same person, and is not alike at all.
+# Of the six images: two of a colour each; the last pair is called the same person, and is not alike at all.
 PAIRS = [(0, 1), (2, 3), (4, 5), (0, 2), (1, 4), (3, 5), (0, 3)]
 SAME = [1, 1, 1, 0, 0, 0, 1]
 
@@ -18,7 +18,7 @@ class Colours(ColourGrid):
     """Mean colours, of unit length once compared."""
 
     def transform(self, X):
-        """Describe without the centre, which would be that of few pictures."""
+        """Describe without the centre, which would be that of few images."""
         return super().transform(X) + self.center_ - 100
 
 
@@ -98,7 +98,7 @@ def test_random__repeats_with_the_seed(verifier, pairs):
 
 def test_pair_that_cannot_be_compared__is_said_and_has_an_empty_box(verifier, pairs, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     with pytest.warns(UserWarning, match="1 of 1 pairs cannot be compared"):
         display = MatchDisplay.from_estimator(verifier, [(pairs[0][0], broken)], [1])
     (match,) = display.matches
@@ -107,15 +107,15 @@ def test_pair_that_cannot_be_compared__is_said_and_has_an_empty_box(verifier, pa
     assert texts(display.ax_[0, 1]) == ["broken.png"]
 
 
-def test_arrays__are_named_by_what_they_are(verifier, pictures):
-    display = MatchDisplay.from_estimator(verifier, [(pictures[0], pictures[1])])
+def test_arrays__are_named_by_what_they_are(verifier, images):
+    display = MatchDisplay.from_estimator(verifier, [(images[0], images[1])])
     assert display.matches[0].names == ["<array (8, 8, 3) uint8>", "<array (8, 30, 3) uint8>"]
 
 
-def test_plot__draws_into_a_figure_that_is_given(pictures):
+def test_plot__draws_into_a_figure_that_is_given(images):
     import matplotlib.pyplot as plt
 
-    match = ShownMatch([pictures[0], None], ["a", "b"], same=False, score=0.2, probability=0.1)
+    match = ShownMatch([images[0], None], ["a", "b"], same=False, score=0.2, probability=0.1)
     figure = plt.figure()
     display = MatchDisplay([match], threshold=0.5).plot(figure=figure)
     assert display.figure_ is figure

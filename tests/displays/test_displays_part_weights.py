@@ -1,4 +1,4 @@
-"""The weights of parts, drawn on a picture."""
+"""The weights of parts, drawn on an image."""
 
 import io
 import subprocess
@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from sklearn_psp import NearestImageRetriever, PSPNetFeaturizer
-from sklearn_psp._images import resize_picture
+from sklearn_psp._images import resize_image
 from sklearn_psp.displays import PartWeightsDisplay
 from sklearn_psp.displays._draw_weights import _DARK, _LIGHT, _OPACITY, _grey, weight_limits
 from sklearn_psp.exceptions import ImageReadError, MissingDependencyError
@@ -46,11 +46,11 @@ def fitted():
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     """Dark on the left, light on the right, and not square."""
-    picture = np.full((20, 50, 3), (20, 30, 10), dtype=np.uint8)
-    picture[:, 25:] = (240, 250, 230)
-    return picture
+    image = np.full((20, 50, 3), (20, 30, 10), dtype=np.uint8)
+    image[:, 25:] = (240, 250, 230)
+    return image
 
 
 def cells(ax):
@@ -84,11 +84,11 @@ def contrast(a, b):
 
 @pytest.mark.parametrize("part_order", ["raster", "column", "snake"])
 @pytest.mark.parametrize("bin_sizes", [(1, 2, 3), ((6, 1),), ((2, 4), (3, 1))])
-def test_cells__are_the_boxes_of_parts_with_their_weights(bin_sizes, part_order, picture):
+def test_cells__are_the_boxes_of_parts_with_their_weights(bin_sizes, part_order, image):
     n_parts = featurizer(bin_sizes).fit().n_parts_
     weights = np.random.default_rng(0).uniform(0, 2, n_parts)
     estimator = featurizer(bin_sizes, part_order=part_order, part_weights=weights).fit()
-    display = PartWeightsDisplay.from_estimator(estimator, picture)
+    display = PartWeightsDisplay.from_estimator(estimator, image)
     assert display.axes_.shape == (len(bin_sizes),)
     for level, ax in enumerate(display.axes_):
         here = (estimator.parts_["level"] == level).to_numpy()
@@ -139,18 +139,18 @@ def test_colorbar__marks_1_and_names_it(fitted):
     assert bare.figure_.axes == list(bare.axes_)
 
 
-@pytest.mark.parametrize("with_picture", [True, False])
-def test_numbers__can_be_read_on_any_cell(with_picture, picture):
+@pytest.mark.parametrize("with_image", [True, False])
+def test_numbers__can_be_read_on_any_cell(with_image, image):
     weights = [1.0, *np.linspace(0, 2, 16)]
     for cmap in ("RdBu_r", "RdBu", "PiYG", "gray"):
         estimator = featurizer((1, 4), part_weights=weights).fit()
-        display = PartWeightsDisplay.from_estimator(estimator, picture if with_picture else None, cmap=cmap)
+        display = PartWeightsDisplay.from_estimator(estimator, image if with_image else None, cmap=cmap)
         ax = display.axes_[1]
         ax.figure.canvas.draw()
         assert {mpl.colors.to_hex(text.get_color()) for text in ax.texts} == {_DARK, _LIGHT}
         for text, fill in zip(ax.texts, cells(ax).get_facecolors()[:, :3], strict=True):
             ground = fill
-            if with_picture:
+            if with_image:
                 x, y = text.get_position()
                 below = _grey(display.image)
                 ground = _OPACITY * fill + (1 - _OPACITY) * below[int(y * 32), int(x * 32)]
@@ -183,9 +183,9 @@ def test_grid_lines__run_around_every_cell(fitted):
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
-def test_picture__is_as_the_network_sees_it(resize, picture):
-    display = PartWeightsDisplay.from_estimator(featurizer(resize=resize, image_size=(32, 64)).fit(), picture)
-    np.testing.assert_array_equal(display.image, resize_picture(picture, (32, 64), resize))
+def test_image__is_as_the_network_sees_it(resize, image):
+    display = PartWeightsDisplay.from_estimator(featurizer(resize=resize, image_size=(32, 64)).fit(), image)
+    np.testing.assert_array_equal(display.image, resize_image(image, (32, 64), resize))
     for ax in display.axes_:
         (shown,) = ax.images
         assert shown.get_extent() == [0, 1, 1, 0]
@@ -194,32 +194,32 @@ def test_picture__is_as_the_network_sees_it(resize, picture):
         assert ax.get_window_extent().width == pytest.approx(2 * ax.get_window_extent().height)
 
 
-def test_picture__may_be_whatever_the_featurizer_takes(fitted, picture, tmp_path):
-    path = tmp_path / "picture.png"
-    Image.fromarray(picture).save(path)
+def test_image__may_be_whatever_the_featurizer_takes(fitted, image, tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(image).save(path)
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    expected = PartWeightsDisplay.from_estimator(fitted, picture).image
+    Image.fromarray(image).save(buffer, "PNG")
+    expected = PartWeightsDisplay.from_estimator(fitted, image).image
     for kind in (path, str(path), buffer.getvalue(), Image.open(path)):
         np.testing.assert_array_equal(PartWeightsDisplay.from_estimator(fitted, kind).image, expected)
-    grey = PartWeightsDisplay.from_estimator(fitted, picture[..., 0]).image
+    grey = PartWeightsDisplay.from_estimator(fitted, image[..., 0]).image
     assert grey.shape == (32, 32, 3)
 
 
-def test_no_picture__is_a_blank_grid_of_the_same_shape(picture):
+def test_no_image__is_a_blank_grid_of_the_same_shape(image):
     estimator = featurizer(image_size=(64, 32)).fit()
     blank = PartWeightsDisplay.from_estimator(estimator)
     assert blank.image is None
     assert not any(ax.images for ax in blank.axes_)
     sizes = [
-        display.figure_.get_size_inches() for display in (blank, PartWeightsDisplay.from_estimator(estimator, picture))
+        display.figure_.get_size_inches() for display in (blank, PartWeightsDisplay.from_estimator(estimator, image))
     ]
     np.testing.assert_allclose(*sizes)
     assert PartWeightsDisplay(estimator.parts_, np.ones(5)).image_size == (1, 1)
     assert PartWeightsDisplay(estimator.parts_, np.ones(5), image_size=(3, 4)).image_size == (3, 4)
 
 
-def test_constructor__takes_tables_arrays_and_large_pictures(fitted):
+def test_constructor__takes_tables_arrays_and_large_images(fitted):
     large = np.zeros((600, 1200, 3), dtype=np.uint8)
     display = PartWeightsDisplay(parts=fitted.parts_, part_weights=WEIGHTS, image=large)
     assert not hasattr(display, "axes_")
@@ -232,15 +232,15 @@ def test_constructor__takes_tables_arrays_and_large_pictures(fitted):
     np.testing.assert_allclose(boxes(display.axes_[0])[:, :2], [[0.5, 0.5], [0.5, 0]])
 
 
-def test_inputs__are_left_as_they_were(fitted, picture):
-    parts, image, before = fitted.parts_.copy(), picture.copy(), dict(mpl.rcParams)
-    PartWeightsDisplay.from_estimator(fitted, picture)
+def test_inputs__are_left_as_they_were(fitted, image):
+    parts, unchanged, before = fitted.parts_.copy(), image.copy(), dict(mpl.rcParams)
+    PartWeightsDisplay.from_estimator(fitted, image)
     assert fitted.parts_.equals(parts)
-    np.testing.assert_array_equal(picture, image)
+    np.testing.assert_array_equal(image, unchanged)
     assert dict(mpl.rcParams) == before
     assert len(plt.get_fignums()) == 1
-    display = PartWeightsDisplay(fitted.parts_, fitted.part_weights_, picture)
-    assert not np.shares_memory(display.image, picture)
+    display = PartWeightsDisplay(fitted.parts_, fitted.part_weights_, image)
+    assert not np.shares_memory(display.image, image)
 
 
 def test_learned_weights__are_shown():
@@ -253,18 +253,18 @@ def test_learned_weights__are_shown():
     np.testing.assert_array_equal(display.part_weights, estimator.part_weights_)
 
 
-def test_estimators__are_opened(pictures, paths):
+def test_estimators__are_opened(images, paths):
     labels = ["red", "other"] * 3
     pipeline = Pipeline([("psp", featurizer(part_weights=WEIGHTS)), ("knn", KNeighborsClassifier(1))])
     grid = GridSearchCV(pipeline, {"psp__pooling": ["avg"]}, cv=2)
     for estimator in (
-        pipeline.fit(pictures, labels),
-        grid.fit(pictures, labels),
+        pipeline.fit(images, labels),
+        grid.fit(images, labels),
         FrozenEstimator(pipeline),
-        make_pipeline(make_pipeline("passthrough", featurizer(part_weights=WEIGHTS))).fit(pictures),
+        make_pipeline(make_pipeline("passthrough", featurizer(part_weights=WEIGHTS))).fit(images),
         NearestImageRetriever(featurizer=featurizer(part_weights=WEIGHTS)).fit(paths, labels),
     ):
-        display = PartWeightsDisplay.from_estimator(estimator, pictures[1])
+        display = PartWeightsDisplay.from_estimator(estimator, images[1])
         np.testing.assert_array_equal(display.part_weights, WEIGHTS)
 
 
@@ -314,13 +314,13 @@ def test_wrong_parts__are_refused(fitted):
         PartWeightsDisplay(fitted.parts_.iloc[:0], [])
 
 
-def test_wrong_picture__is_refused(fitted):
+def test_wrong_image__is_refused(fitted):
     with pytest.raises(ImageReadError, match=r"nowhere\.png.*no such file"):
         PartWeightsDisplay.from_estimator(fitted, "nowhere.png")
-    with pytest.raises(ImageReadError, match="a list is not a picture"):
+    with pytest.raises(ImageReadError, match="a list is not an image"):
         PartWeightsDisplay.from_estimator(fitted, [Path("a.png"), Path("b.png")])
     with pytest.raises(ImageReadError, match="bytes"):
-        PartWeightsDisplay(fitted.parts_, WEIGHTS, b"no picture")
+        PartWeightsDisplay(fitted.parts_, WEIGHTS, b"no image")
     assert not plt.get_fignums()
 
 
@@ -337,11 +337,11 @@ def test_wrong_options__are_refused(fitted):
         display.plot(ax=axes[:2], figure=figure)
 
 
-def test_axes_and_figures__are_drawn_into(fitted, picture):
+def test_axes_and_figures__are_drawn_into(fitted, image):
     figure = mpl.figure.Figure(figsize=(8, 3), layout="constrained")
     left, right = figure.subfigures(1, 2)
     axes = left.subplots(2, 1)
-    display = PartWeightsDisplay.from_estimator(fitted, picture, ax=axes)
+    display = PartWeightsDisplay.from_estimator(fitted, image, ax=axes)
     assert list(display.axes_) == list(axes)
     assert display.figure_ is left
     assert len(left.axes) == 3
@@ -357,9 +357,9 @@ def test_axes_and_figures__are_drawn_into(fitted, picture):
 
 
 @pytest.mark.parametrize(("n_levels", "image_size"), [(1, 32), (4, (32, 128)), (5, (96, 32)), (9, 32)])
-def test_panels__do_not_overlap_and_stay_in_the_figure(n_levels, image_size, picture):
+def test_panels__do_not_overlap_and_stay_in_the_figure(n_levels, image_size, image):
     estimator = featurizer(tuple(range(1, n_levels + 1)), image_size=image_size).fit()
-    display = PartWeightsDisplay.from_estimator(estimator, picture)
+    display = PartWeightsDisplay.from_estimator(estimator, image)
     display.figure_.canvas.draw()
     areas = [ax.get_tightbbox() for ax in display.figure_.axes]
     assert len(areas) == n_levels + 1

@@ -14,12 +14,12 @@ from sklearn_psp.exceptions import MissingDependencyError
 
 
 def query(n_results=2, **changes):
-    picture = np.full((6, 12, 3), 200, dtype=np.uint8)
+    image = np.full((6, 12, 3), 200, dtype=np.uint8)
     results = [
-        ShownResult(**{"picture": picture, "id": f"id {i}", "distance": i / 8, "label": None, "right": None} | changes)
+        ShownResult(**{"image": image, "id": f"id {i}", "distance": i / 8, "label": None, "right": None} | changes)
         for i in range(n_results)
     ]
-    return ShownQuery(picture, "a query", results, "cat")
+    return ShownQuery(image, "a query", results, "cat")
 
 
 def texts(ax):
@@ -60,8 +60,8 @@ def test_right_and_wrong__differ_in_more_than_colour():
     assert marks == {True: ["right"], False: ["wrong"], None: []}
 
 
-def test_missing_picture__is_an_empty_box_with_its_id():
-    display = RetrievalDisplay([query(2, picture=None, id="$lost_")]).plot()
+def test_missing_image__is_an_empty_box_with_its_id():
+    display = RetrievalDisplay([query(2, image=None, id="$lost_")]).plot()
     assert not display.ax_[0, 1].images
     assert [text.get_text() for text in display.ax_[0, 1].texts] == ["$lost_"]
     display.figure_.canvas.draw()
@@ -70,8 +70,8 @@ def test_missing_picture__is_an_empty_box_with_its_id():
 
 
 @pytest.mark.parametrize("shape", [(6, 12), (12, 6), (1, 40), (9, 9)])
-def test_picture__keeps_its_aspect_in_a_square(shape):
-    display = RetrievalDisplay([query(1, picture=np.zeros((*shape, 3), np.uint8))]).plot()
+def test_image__keeps_its_aspect_in_a_square(shape):
+    display = RetrievalDisplay([query(1, image=np.zeros((*shape, 3), np.uint8))]).plot()
     display.figure_.canvas.draw()
     ax = display.ax_[0, 1]
     left, right, bottom, top = ax.images[0].get_extent()

@@ -19,14 +19,14 @@ from sklearn_psp.faces._found import Face, choose
 
 @pytest.fixture(scope="module")
 def couple(astronaut):
-    """One picture with two faces, the right one the larger."""
+    """One image with two faces, the right one the larger."""
     large = np.asarray(Image.fromarray(astronaut[:, 100:356]).resize((384, 384)))
     return np.hstack([np.pad(astronaut[:, 100:356], ((0, 128), (0, 0), (0, 0))), large])
 
 
-def as_file(picture, file_format="PNG", **options):
+def as_file(image, file_format="PNG", **options):
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, file_format, **options)
+    Image.fromarray(image).save(file, file_format, **options)
     return file.getvalue()
 
 
@@ -49,34 +49,34 @@ def test_hog__gives_dlibs_chip_box_points_and_score(astronaut, predictor, params
 def test_cnn__gives_dlibs_chip(astronaut, predictor):
     from sklearn_psp.faces._models import _model_file
 
-    picture = np.ascontiguousarray(astronaut[:, 130:330])
+    image = np.ascontiguousarray(astronaut[:, 130:330])
     detector = dlib.cnn_face_detection_model_v1(str(_model_file("mmod_human_face_detector.dat")))
-    (found,) = detector(picture, 0)
+    (found,) = detector(image, 0)
     aligner = FaceAligner("cnn", upsample=0)
-    chips = aligner.fit_transform([picture])
-    np.testing.assert_array_equal(chips, [dlib.get_face_chip(picture, predictor(picture, found.rect))])
+    chips = aligner.fit_transform([image])
+    np.testing.assert_array_equal(chips, [dlib.get_face_chip(image, predictor(image, found.rect))])
     assert aligner.faces_["confidence"].tolist() == [found.confidence]
 
 
 @pytest.mark.parametrize("side", [1, 5, 9, 12])
 @pytest.mark.parametrize("detector", ["hog", "cnn"])
-def test_pictures_of_a_few_pixels__have_no_face(detector, side):
+def test_images_of_a_few_pixels__have_no_face(detector, side):
     with pytest.raises(FaceError, match=rf"X\[0\] \(<array .*no face was found in its {side} x {side} pixels"):
         FaceAligner(detector, upsample=0).transform(np.zeros((1, side, side, 3), dtype=np.uint8))
 
 
-def test_same_picture_in_every_form__gives_the_same_chip(astronaut, tmp_path):
+def test_same_image_in_every_form__gives_the_same_chip(astronaut, tmp_path):
     path = tmp_path / "face.png"
     path.write_bytes(as_file(astronaut))
     expected = FaceAligner().transform([astronaut])
     forms = [path, str(path), path.read_bytes(), Image.open(path), np.asfortranarray(astronaut)]
-    for X in (forms, pd.Series(forms, index=list("abcde")), pd.DataFrame({"picture": forms}), [[f] for f in forms]):
+    for X in (forms, pd.Series(forms, index=list("abcde")), pd.DataFrame({"image": forms}), [[f] for f in forms]):
         X = iter(X) if X is not forms and isinstance(X, list) else X
         np.testing.assert_array_equal(FaceAligner().transform(X), np.repeat(expected, 5, axis=0))
     np.testing.assert_array_equal(FaceAligner().transform(np.stack([astronaut])), expected)
 
 
-def test_transparent_picture__is_composed_on_white(astronaut):
+def test_transparent_image__is_composed_on_white(astronaut):
     opaque = np.dstack([astronaut, np.full(astronaut.shape[:2], 255, np.uint8)])
     np.testing.assert_array_equal(FaceAligner().transform([opaque]), FaceAligner().transform([astronaut]))
 
@@ -110,7 +110,7 @@ def test_turn_of_a_phone__is_undone_before_the_search(astronaut, orientation, st
     assert aligner.faces_[["left", "top", "right", "bottom"]].to_numpy().tolist() == [list(BOX)]
 
 
-def test_mirrored_picture__gives_nearly_the_mirrored_chip(astronaut):
+def test_mirrored_image__gives_nearly_the_mirrored_chip(astronaut):
     upright, mirrored = FaceAligner().transform([astronaut, astronaut[:, ::-1]]).astype(int)
     assert np.abs(mirrored[:, ::-1] - upright).mean() < np.abs(mirrored - upright).mean() / 2
 
@@ -140,18 +140,18 @@ def test_choose():
     assert all(choose([], select) == [] for select in ("largest", "confident", "all", "error"))
 
 
-def test_select_all__tells_which_chip_is_of_which_picture(couple, astronaut, china):
+def test_select_all__tells_which_chip_is_of_which_image(couple, astronaut, china):
     aligner = FaceAligner(select="all", on_error="nan")
-    with pytest.warns(FaceWarning, match=r"1 pictures gave no face; the first is X\[1\]"):
+    with pytest.warns(FaceWarning, match=r"1 images gave no face; the first is X\[1\]"):
         chips = aligner.fit_transform([couple, china, astronaut])
-    assert aligner.faces_["picture"].tolist() == [0, 0, 2]
+    assert aligner.faces_["image"].tolist() == [0, 0, 2]
     assert aligner.faces_["chip"].tolist() == [0, 1, 3]
     assert [chip is None for chip in chips] == [False, False, True, False]
     np.testing.assert_array_equal(chips[3], FaceAligner().transform([astronaut])[0])
     pd.testing.assert_frame_equal(aligner.detect([couple, china, astronaut]), aligner.faces_)
 
 
-def test_several_faces__are_an_error_that_names_the_picture(couple, astronaut):
+def test_several_faces__are_an_error_that_names_the_image(couple, astronaut):
     with pytest.raises(FaceError, match=r"^X\[1\] \(<array .*2 faces were found.*; pass select=.*crop") as caught:
         FaceAligner(select="error").transform([astronaut, couple])
     assert caught.value.errors["index"].tolist() == [1]
@@ -159,7 +159,7 @@ def test_several_faces__are_an_error_that_names_the_picture(couple, astronaut):
     assert FaceAligner(select="error").detect([couple])["selected"].tolist() == [False, False]
 
 
-def test_no_face__is_an_error_that_names_the_picture_and_the_remedies(astronaut, china):
+def test_no_face__is_an_error_that_names_the_image_and_the_remedies(astronaut, china):
     with pytest.raises(
         FaceError, match=r"^X\[1\] \('.*china.jpg'\): no face .*640 x 427.*upsample=2.*\"cnn\""
     ) as caught:
@@ -171,7 +171,7 @@ def test_no_face__is_an_error_that_names_the_picture_and_the_remedies(astronaut,
 
 
 def test_on_error_nan__puts_none_for_every_failure_and_warns_once(astronaut, china, couple, tmp_path):
-    X = [astronaut, china, str(tmp_path / "not_there.jpg"), b"no picture", couple, astronaut]
+    X = [astronaut, china, str(tmp_path / "not_there.jpg"), b"no image", couple, astronaut]
     aligner = FaceAligner(select="error", on_error="nan")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -184,15 +184,15 @@ def test_on_error_nan__puts_none_for_every_failure_and_warns_once(astronaut, chi
     np.testing.assert_array_equal(chips[5], FaceAligner().transform([astronaut])[0])
     for errors in (aligner.errors_, warning.message.errors):
         assert errors["index"].tolist() == [1, 2, 3, 4]
-        reasons = ["no face was found", "there is no such file", "not a picture", "2 faces were found"]
+        reasons = ["no face was found", "there is no such file", "not an image", "2 faces were found"]
         assert all(part in reason for part, reason in zip(reasons, errors["reason"], strict=True))
-    assert aligner.faces_["picture"].tolist() == [0, 4, 4, 5]
+    assert aligner.faces_["image"].tolist() == [0, 4, 4, 5]
 
 
 @pytest.mark.parametrize("method", ["transform", "detect", "fit_transform"])
 def test_warning__points_to_the_caller(method):
     with pytest.warns(FaceWarning) as caught:
-        getattr(FaceAligner(on_error="nan"), method)([b"no picture"])
+        getattr(FaceAligner(on_error="nan"), method)([b"no image"])
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -207,14 +207,14 @@ def test_only_failures__are_an_array_of_none(china):
 
 
 def test_files_that_do_not_exist__are_all_named_at_once(astronaut):
-    with pytest.raises(MissingImageError, match=r"2 of 3 pictures.*X\[0\] \('a.jpg'\), X\[2\] \('b.jpg'\)"):
+    with pytest.raises(MissingImageError, match=r"2 of 3 images.*X\[0\] \('a.jpg'\), X\[2\] \('b.jpg'\)"):
         FaceAligner().transform(["a.jpg", astronaut, "b.jpg"])
 
 
 @pytest.mark.parametrize("method", ["transform", "detect"])
-def test_unreadable_picture__is_named_with_the_reason(astronaut, method):
+def test_unreadable_image__is_named_with_the_reason(astronaut, method):
     with pytest.raises(ImageReadError, match=r"^X\[1\] \(<bytes, 10 long>\): it could not be decoded: not a") as caught:
-        getattr(FaceAligner(), method)([astronaut, b"no picture"])
+        getattr(FaceAligner(), method)([astronaut, b"no image"])
     assert not isinstance(caught.value, FaceError)
 
 
@@ -233,9 +233,9 @@ def test_parameters__are_checked_without_fit_too(astronaut, method, params):
         getattr(FaceAligner(**params), method)([astronaut])
 
 
-def test_callable__gets_a_copy_of_the_picture(astronaut):
-    def spoil(picture):
-        picture[:] = 0
+def test_callable__gets_a_copy_of_the_image(astronaut):
+    def spoil(image):
+        image[:] = 0
         return [(BOX, EYES_NOSE_MOUTH, 1.0)]
 
     before = astronaut.copy()
@@ -248,7 +248,7 @@ def test_callable__follows_the_face_when_it_is_turned_and_scaled(astronaut):
     turned = np.ascontiguousarray(np.rot90(astronaut.repeat(2, axis=0).repeat(2, axis=1), -1))
     height = 2 * len(astronaut)
     points = [(height - 1 - (2 * y + 0.5), 2 * x + 0.5) for x, y in EYES_NOSE_MOUTH]
-    aligner = FaceAligner(lambda picture: [((0, 0, 9, 9), points, None)])
+    aligner = FaceAligner(lambda image: [((0, 0, 9, 9), points, None)])
     assert np.abs(aligner.transform([turned])[0] - expected).mean() < 4
     assert np.isnan(aligner.detect([turned])["confidence"]).all()
 
@@ -272,13 +272,13 @@ def test_callable_without_faces__is_the_same_failure(astronaut):
     ids=["no confidence", "three sides", "inside out", "four points", "NaN", "text", "None"],
 )
 def test_callable_that_returns_something_else__is_told_so_whatever_on_error_says(astronaut, found):
-    with pytest.raises(ValueError, match=r"detector\(picture\) must return a list of \(box, points, confi") as caught:
-        FaceAligner(lambda picture: found, on_error="nan").transform([astronaut])
+    with pytest.raises(ValueError, match=r"detector\(image\) must return a list of \(box, points, confi") as caught:
+        FaceAligner(lambda image: found, on_error="nan").transform([astronaut])
     assert caught.value.__notes__ == ["while searching X[0] (<array (256, 512, 3) uint8>) for faces"]
 
 
 def test_callable_that_raises__is_not_swallowed(astronaut):
-    def broken(picture):
+    def broken(image):
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine") as caught:
@@ -293,8 +293,8 @@ def test_callable_that_raises__is_not_swallowed(astronaut):
         ([(50.0, 50.2)] * 5, "all in one place"),
     ],
 )
-def test_callable_with_points_that_make_no_face__is_a_failure_of_that_picture(astronaut, points, reason):
-    def detector(picture):
+def test_callable_with_points_that_make_no_face__is_a_failure_of_that_image(astronaut, points, reason):
+    def detector(image):
         return [(BOX, points, 1.0)]
 
     with pytest.raises(FaceError, match=rf"X\[0\] .*{reason}.*correct the detector"):
@@ -319,18 +319,18 @@ def test_chips__pass_as_they_are_or_are_resized(astronaut):
 def test_detect__has_the_promised_columns_also_without_a_row(astronaut, china):
     for frame in (FaceAligner().detect([astronaut]), FaceAligner().detect([china])):
         assert frame.shape[1] == 19
-        head = ["picture", "source", "left", "top", "right", "bottom", "confidence", "selected", "chip"]
+        head = ["image", "source", "left", "top", "right", "bottom", "confidence", "selected", "chip"]
         assert list(frame)[:11] == [*head, "point0_x", "point0_y"]
-        assert frame["picture"].dtype == frame["chip"].dtype == np.int64
+        assert frame["image"].dtype == frame["chip"].dtype == np.int64
         assert frame["selected"].dtype == bool
         assert (frame.dtypes[["left", "bottom", "confidence", "point4_y"]] == np.float64).all()
 
 
-def test_many_pictures__come_in_order(astronaut, china):
+def test_many_images__come_in_order(astronaut, china):
     bright = [astronaut // 4 * 3, astronaut, astronaut // 2]
-    expected = [FaceAligner().transform([picture])[0] for picture in bright]
+    expected = [FaceAligner().transform([image])[0] for image in bright]
     X = [bright[i % 3] if i % 5 else china for i in range(20)]
-    with pytest.warns(FaceWarning, match="4 pictures"):
+    with pytest.warns(FaceWarning, match="4 images"):
         chips = FaceAligner(on_error="nan", n_jobs=2).transform(X)
     for i, chip in enumerate(chips):
         if i % 5:

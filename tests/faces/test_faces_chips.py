@@ -61,7 +61,7 @@ def test_points_of_another_detector__give_dlibs_chip_within_a_few_pixels(astrona
     apart = np.abs((ours[0] * corners + ours[1] - b) / a - corners)
     assert apart.max() < 5
     expected = dlib.get_face_chip(astronaut, shape).astype(int)
-    detector = FaceAligner(lambda picture: [((175, 76, 265, 166), EYES_NOSE_MOUTH, None)])
+    detector = FaceAligner(lambda image: [((175, 76, 265, 166), EYES_NOSE_MOUTH, None)])
     (chip,) = detector.transform([astronaut])
     similar = np.corrcoef(chip.ravel(), expected.ravel())[0, 1]
     mirrored = np.corrcoef(chip[:, ::-1].ravel(), expected.ravel())[0, 1]

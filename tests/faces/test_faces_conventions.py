@@ -27,7 +27,7 @@ from sklearn_psp.exceptions import FaceWarning, ImageReadWarning, MissingDepende
 from sklearn_psp.faces import _models
 from sklearn_psp.utils import estimator_checks
 
-# Those that compare rows of floats of pictures without a face are not for it; the tests of failures stand in for
+# Those that compare rows of floats of images without a face are not for it; the tests of failures stand in for
 # check_image_bad_item_becomes_nan, and FaceAligner needs no fit.
 CHECKS = (
     "check_image_fit_keeps_params",
@@ -35,8 +35,8 @@ CHECKS = (
     "check_image_exif_turn",
     "check_image_input_unchanged",
     "check_image_empty_input",
-    "check_image_single_picture",
-    "check_image_generator_of_pictures",
+    "check_image_single_image",
+    "check_image_generator_of_images",
     "check_image_missing_files",
     "check_image_bad_item_raises",
     "check_image_subset_invariance",
@@ -60,26 +60,26 @@ class PixelsOfChips(FaceAligner):
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_checks_of_pictures(check):
+def test_checks_of_images(check):
     getattr(estimator_checks, check)("FaceAligner", PixelsOfChips(None, size=16))
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-def test_scikit_learns_battery__has_one_check_for_pictures():
+def test_scikit_learns_battery__has_one_check_for_images():
     check_estimator(FaceAligner())
 
 
 @pytest.mark.parametrize("detector", ["hog", "cnn", MarkedFace(), None], ids=["hog", "cnn", "callable", "none"])
 def test_pickle_and_clone__keep_the_parameters_and_give_the_same_chips(astronaut, detector):
-    picture = astronaut[:, 100:330] if detector == "cnn" else astronaut
+    image = astronaut[:, 100:330] if detector == "cnn" else astronaut
     aligner = FaceAligner(detector, upsample=0, size=64)
-    expected = aligner.fit_transform([picture])
+    expected = aligner.fit_transform([image])
     copy = pickle.loads(pickle.dumps(aligner))
-    np.testing.assert_array_equal(copy.transform([picture]), expected)
+    np.testing.assert_array_equal(copy.transform([image]), expected)
     assert len(copy.faces_) == len(aligner.faces_)
     fresh = clone(aligner)
     assert not hasattr(fresh, "faces_")
-    np.testing.assert_array_equal(fresh.transform([picture]), expected)
+    np.testing.assert_array_equal(fresh.transform([image]), expected)
 
 
 def test_transform_and_detect__change_no_state(astronaut):
@@ -87,13 +87,13 @@ def test_transform_and_detect__change_no_state(astronaut):
     aligner.fit_transform([astronaut])
     before = dict(vars(aligner))
     with pytest.warns(FaceWarning):
-        aligner.transform([b"no picture"])
+        aligner.transform([b"no image"])
     aligner.detect([astronaut, astronaut])
     assert vars(aligner).keys() == before.keys()
     assert all(value is before[name] for name, value in vars(aligner).items())
 
 
-def test_fit__reads_no_picture_and_forgets_those_of_before(astronaut):
+def test_fit__reads_no_image_and_forgets_those_of_before(astronaut):
     aligner = FaceAligner(on_error="nan")
     aligner.fit_transform([astronaut])
     assert aligner.fit(["not_there.jpg"]) is aligner
@@ -127,12 +127,12 @@ def test_detector__is_lent_to_one_thread_at_a_time():
 def test_callable__is_never_called_by_two_threads_at_once(astronaut):
     inside, most = [], []
 
-    def detector(picture):
+    def detector(image):
         inside.append(threading.get_ident())
         most.append(len(inside))
         time.sleep(0.005)
         inside.pop()
-        return MarkedFace()(picture)
+        return MarkedFace()(image)
 
     FaceAligner(detector, n_jobs=4, size=16).transform([astronaut] * 12)
     assert max(most) == 1
@@ -142,9 +142,9 @@ def featurizer(**params):
     return PSPNetFeaturizer(TinyNet(), **{**FAST, "image_size": 64, **params})
 
 
-def test_pipeline__gives_rows_of_nan_for_pictures_without_a_face(astronaut, china):
+def test_pipeline__gives_rows_of_nan_for_images_without_a_face(astronaut, china):
     search = Pipeline([("align", FaceAligner(on_error="nan")), ("describe", featurizer(on_error="nan", center=False))])
-    X = [astronaut, china, b"no picture", astronaut // 2]
+    X = [astronaut, china, b"no image", astronaut // 2]
     with pytest.warns(ImageReadWarning) as caught:
         rows = search.fit_transform(X)
     assert [warning.category for warning in caught] == [FaceWarning, ImageReadWarning]
@@ -249,10 +249,10 @@ def test_faces_of_the_sets__are_dlibs(shared_data, predictor):
     assert len(aligner.errors_) <= 1
     detector = dlib.get_frontal_face_detector()
     for path, chip in zip(paths, chips, strict=True):
-        picture = np.ascontiguousarray(Image.open(path).convert("RGB"))
-        boxes = detector(picture, 1)
+        image = np.ascontiguousarray(Image.open(path).convert("RGB"))
+        boxes = detector(image, 1)
         if chip is None:
             assert not len(boxes)
             continue
         largest = max(boxes, key=lambda box: (box.width() - 1) * (box.height() - 1))
-        np.testing.assert_array_equal(chip, dlib.get_face_chip(picture, predictor(picture, largest)))
+        np.testing.assert_array_equal(chip, dlib.get_face_chip(image, predictor(image, largest)))

@@ -43,25 +43,25 @@ def assert_same(identifier, expected):
 
 
 class CosineGallery(RuleBasedStateMachine):
-    """A `FaceIdentifier` beside `pictures`, a dictionary from name to positions in POOL."""
+    """A `FaceIdentifier` beside `images`, a dictionary from name to positions in POOL."""
 
     metric = "cosine"
 
     def __init__(self):
         super().__init__()
-        self.pictures = {}
+        self.images = {}
 
     def _put(self, data, names, least=1):
         rows = []
         for name in names:
-            free = [i for i, other in enumerate(NAMES) if other == name and i not in self.pictures.get(name, [])]
+            free = [i for i, other in enumerate(NAMES) if other == name and i not in self.images.get(name, [])]
             chosen = data.draw(st.lists(st.sampled_from(free), min_size=least, unique=True))
-            self.pictures[name] = self.pictures.get(name, []) + chosen
+            self.images[name] = self.images.get(name, []) + chosen
             rows += chosen
         return POOL[rows], [NAMES[i] for i in rows]
 
     def _new(self):
-        return sorted(set(NAMES) - set(self.pictures))
+        return sorted(set(NAMES) - set(self.images))
 
     @initialize(data=st.data())
     def fit(self, data):
@@ -78,24 +78,24 @@ class CosineGallery(RuleBasedStateMachine):
         names = data.draw(st.lists(st.sampled_from(self._new()), min_size=1, max_size=3, unique=True))
         self.identifier.enroll(*self._put(data, names))
 
-    @precondition(lambda self: any(len(pictures) < 4 for pictures in self.pictures.values()))
+    @precondition(lambda self: any(len(images) < 4 for images in self.images.values()))
     @rule(data=st.data())
     def add(self, data):
-        name = data.draw(st.sampled_from([name for name, rows in self.pictures.items() if len(rows) < 4]))
+        name = data.draw(st.sampled_from([name for name, rows in self.images.items() if len(rows) < 4]))
         self.identifier.enroll(*self._put(data, [name]), add=True)
 
-    @precondition(lambda self: self.pictures)
+    @precondition(lambda self: self.images)
     @rule(data=st.data())
     def remove(self, data):
-        names = data.draw(st.lists(st.sampled_from(sorted(self.pictures)), unique=True))
+        names = data.draw(st.lists(st.sampled_from(sorted(self.images)), unique=True))
         self.identifier.remove(names)
         for name in names:
-            del self.pictures[name]
+            del self.images[name]
 
-    @precondition(lambda self: self.pictures)
+    @precondition(lambda self: self.images)
     @rule(data=st.data())
     def enroll_twice(self, data):
-        name = data.draw(st.sampled_from(sorted(self.pictures)))
+        name = data.draw(st.sampled_from(sorted(self.images)))
         with pytest.raises(ValueError, match=f"enrolled already: {name!r}"):
             self.identifier.enroll(PROBES[:1], [name])
 
@@ -107,7 +107,7 @@ class CosineGallery(RuleBasedStateMachine):
     def agree(self):
         if not hasattr(self, "identifier"):
             return
-        rows = [i for name in sorted(self.pictures) for i in self.pictures[name]]
+        rows = [i for name in sorted(self.images) for i in self.images[name]]
         assert sorted(self.identifier.retriever_.labels_.tolist()) == [NAMES[i] for i in rows]
         if not rows:
             with pytest.raises(ValueError, match="the gallery is empty"):
@@ -175,7 +175,7 @@ def test_threshold__follows_the_gallery_and_the_parameters_of_the_day():
     assert identifier.set_params(fpir=0.5).enroll(*described([80], 2)).threshold_ < many
 
 
-def test_further_pictures__help():
+def test_further_images__help():
     X, names = described([0], 1, seed=3, noise=0.1)
     identifier = of_descriptors(threshold=0.95).fit(POOL, NAMES)
     assert identifier.predict(X + 0.01).tolist() == ["unknown"]
@@ -237,7 +237,7 @@ def test_new_name_for_an_enrolled_face__is_enrolled_and_warned_of():
     X, _ = described([2], 3, seed=8, noise=0.1)
     identifier = of_descriptors().fit(POOL, NAMES)
     message = (
-        r"'twin' is enrolled now, but 3 of 3 pictures would have been taken for 'p02': if they are one person, "
+        r"'twin' is enrolled now, but 3 of 3 images would have been taken for 'p02': if they are one person, "
         r"remove\(\['twin'\]\) and enroll them as 'p02' with add=True"
     )
     with pytest.warns(EnrolmentWarning, match=message) as caught:
@@ -257,11 +257,11 @@ def test_number_that_looks_like_another__is_shown_as_it_was_given():
         identifier.enroll(X, np.array([9]))
 
 
-def test_each_new_name__is_warned_of_by_the_majority_of_its_pictures():
+def test_each_new_name__is_warned_of_by_the_majority_of_its_images():
     like, _ = described([2], 2, seed=8, noise=0.1)
     unlike, _ = described([90, 91], 2, seed=8, noise=0.1)
     identifier = of_descriptors().fit(POOL, NAMES)
-    # Half of the pictures is no majority, and nobody is warned of being like themself.
+    # Half of the images is no majority, and nobody is warned of being like themself.
     identifier.enroll(np.r_[like[:1], unlike, like[1:]], ["new", "new", "other", "other", "other", "p02"], add=True)
     assert identifier.remove(["new", "other"]).people_.tolist() == sorted(set(NAMES))
     with pytest.warns(EnrolmentWarning) as caught:
@@ -285,7 +285,7 @@ def test_fit__leaves_out_what_has_no_descriptor(metric):
     (warning,) = caught
     assert warning.filename == __file__
     assert str(warning.message) == (
-        "6 pictures are left out, and so are 'p02', who have no other; the first is X[5] (row 5): its descriptor is "
+        "6 images are left out, and so are 'p02', who have no other; the first is X[5] (row 5): its descriptor is "
         "NaN or infinite"
     )
     for errors in (warning.message.errors, identifier.errors_):
@@ -300,7 +300,7 @@ def test_fit__leaves_out_what_has_no_descriptor(metric):
 def test_descriptors_of_zeros__have_no_direction_but_a_place():
     X = POOL.copy()
     X[3] = 0
-    with pytest.warns(FaceWarning, match=r"1 pictures are left out; the first is X\[3\] \(row 3\): .* is zero"):
+    with pytest.warns(FaceWarning, match=r"1 images are left out; the first is X\[3\] \(row 3\): .* is zero"):
         assert of_descriptors(on_error="nan").fit(X, NAMES).retriever_.n_samples_fit_ == 27
     with pytest.raises(FaceError, match=r"X\[3\] \(row 3\): its descriptor is zero; remove it"):
         of_descriptors().fit(X, NAMES)
@@ -316,7 +316,7 @@ def test_enroll__leaves_out_what_has_no_descriptor():
     identifier = of_descriptors(on_error="nan").fit(POOL, NAMES)
     X, names = described([80, 81, 0], 2)
     X[1:4], X[4] = np.nan, np.inf
-    message = r"4 pictures are left out, and so are 'p81', who have no other; the first is X\[1\]"
+    message = r"4 images are left out, and so are 'p81', who have no other; the first is X\[1\]"
     with pytest.warns(FaceWarning, match=message) as caught:
         identifier.enroll(X, names, add=True)
     assert [warning.filename for warning in caught] == [__file__]
@@ -324,9 +324,9 @@ def test_enroll__leaves_out_what_has_no_descriptor():
     assert identifier.errors_.empty
 
 
-def test_people_who_are_there_already__are_not_lost_with_a_picture():
+def test_people_who_are_there_already__are_not_lost_with_a_image():
     identifier = of_descriptors(on_error="nan").fit(POOL, NAMES)
-    with pytest.warns(FaceWarning, match=r"^1 pictures are left out; the first is X\[0\]"):
+    with pytest.warns(FaceWarning, match=r"^1 images are left out; the first is X\[0\]"):
         identifier.enroll(np.full((1, 16), np.nan), ["p00"], add=True)
     assert_same(identifier, of_descriptors().fit(POOL, NAMES))
 

@@ -34,7 +34,7 @@ def refuses(identifier, call, message, error=ValueError):
     return caught.value
 
 
-def test_pictures_are_compared_bit_by_bit():
+def test_images_are_compared_bit_by_bit():
     identifier = of_descriptors().fit(X, Y)
     before = pickle.dumps(identifier)
     identifier.predict(X)
@@ -45,7 +45,7 @@ ENROL = {
     "known": (
         NEW[:2],
         ["p00", "al"],
-        "enrolled already: 'p00'; pass add=True if .* further pictures.*remove them first",
+        "enrolled already: 'p00'; pass add=True if .* further images.*remove them first",
     ),
     "known, several": (NEW, ["p00", "al", "p02"], "enrolled already: 'p00', 'p02'; "),
     "unknown": (NEW[:1], ["unknown"], "nobody can be enrolled as 'unknown', which is the name of strangers"),
@@ -56,29 +56,29 @@ ENROL = {
     "two kinds": (NEW[:2], ["al", 3], r"names of people must be of one kind.*\['int', 'str'\]"),
     "another kind": (NEW[:1], [3], r"names of people must be of one kind.*\['int', 'str'\]"),
     "another kind, array": (NEW[:2], np.array([3, 4]), r"names of people must be of one kind.*\['int', 'str'\]"),
-    "few names": (NEW, ["al"], "inconsistent numbers of samples: X has 3 pictures, but y has 1 names"),
-    "many names": (NEW[:1], ["al", "bo"], "inconsistent numbers of samples: X has 1 pictures, but y has 2 names"),
-    "no names": (NEW, None, "requires y to be passed, but the target y is None: a name for each picture"),
+    "few names": (NEW, ["al"], "inconsistent numbers of samples: X has 3 images, but y has 1 names"),
+    "many names": (NEW[:1], ["al", "bo"], "inconsistent numbers of samples: X has 1 images, but y has 2 names"),
+    "no names": (NEW, None, "requires y to be passed, but the target y is None: a name for each image"),
     "table of names": (NEW[:2], [["al", "bo"], ["cy", "di"]], "y should be a 1d array"),
     "fractions": (NEW[:2], [0.5, 1.0], "Unknown label type: continuous. y must hold names, got numbers with fract"),
-    "no pictures": (NEW[:0], [], r"0 sample\(s\)"),
+    "no images": (NEW[:0], [], r"0 sample\(s\)"),
     "narrow": (NEW[:, :5], ["al", "bo", "cy"], "X has 5 features, but FaceIdentifier is expecting 16 features"),
     "twice": (
         NEW[[0, 1, 0]],
         ["al", "bo", "cy"],
-        r"X\[0\] and X\[2\] are the same picture, but y says that one is 'al' and the other 'cy': one person would be "
+        r"X\[0\] and X\[2\] are the same image, but y says that one is 'al' and the other 'cy': one person would be "
         r"there twice; leave one out, or correct the names",
     ),
     "there already": (
         np.r_[NEW[:1], POOL[4:5]],
         ["al", "bo"],
-        r"X\[1\] is to be enrolled as 'bo', but is a picture that is enrolled as 'p01': one person would be there "
+        r"X\[1\] is to be enrolled as 'bo', but is an image that is enrolled as 'p01': one person would be there "
         r"twice; leave it out, or correct the name",
     ),
     "a stranger": (
         np.r_[NEW[:1], STRANGERS[1:]],
         ["al", "bo"],
-        r"X\[1\] is to be enrolled as 'bo', but fit was given the same picture .* stranger.*; leave it out, or "
+        r"X\[1\] is to be enrolled as 'bo', but fit was given the same image .* stranger.*; leave it out, or "
         r"fit again without that stranger",
     ),
     "NaN descriptor": (
@@ -91,19 +91,19 @@ ENROL = {
 
 @pytest.mark.parametrize("case", ENROL)
 def test_enroll__refuses_and_changes_nothing(identifier, case):
-    pictures, names, message = ENROL[case]
-    refuses(identifier, lambda one: one.enroll(pictures, names), message)
+    images, names, message = ENROL[case]
+    refuses(identifier, lambda one: one.enroll(images, names), message)
 
 
 def test_enroll__refuses_with_add_too(identifier):
-    pictures, _, message = ENROL["there already"]
-    refuses(identifier, lambda one: one.enroll(pictures, ["p00", "p00"], add=True), message.replace("'bo'", "'p00'"))
+    images, _, message = ENROL["there already"]
+    refuses(identifier, lambda one: one.enroll(images, ["p00", "p00"], add=True), message.replace("'bo'", "'p00'"))
     for case in ("unknown", "missing", "two kinds", "twice", "a stranger", "NaN descriptor"):
-        pictures, names, message = ENROL[case]
-        refuses(identifier, lambda one, p=pictures, n=names: one.enroll(p, n, add=True), message)
+        images, names, message = ENROL[case]
+        refuses(identifier, lambda one, p=images, n=names: one.enroll(p, n, add=True), message)
 
 
-def test_picture_that_is_there_already_under_its_own_name__is_welcome(identifier):
+def test_image_that_is_there_already_under_its_own_name__is_welcome(identifier):
     assert identifier.enroll(POOL[4:5], ["p01"], add=True).retriever_.n_samples_fit_ == 13
 
 
@@ -152,57 +152,57 @@ FIT |= {
     "stranger and person": (
         np.r_[POOL, POOL[3:4]],
         [*NAMES, "unknown"],
-        r"X\[3\] and X\[12\] are the same picture, but y says that one is 'p01' and the other 'unknown'",
+        r"X\[3\] and X\[12\] are the same image, but y says that one is 'p01' and the other 'unknown'",
     ),
-    "one person": (NEW, ["al"] * 3, "'al' is the only person enrolled, and there are no pictures of strangers"),
+    "one person": (NEW, ["al"] * 3, "'al' is the only person enrolled, and there are no images of strangers"),
 }
 
 
 @pytest.mark.parametrize("case", FIT)
 def test_fit__refuses_and_leaves_it_unfitted_or_as_it_was(identifier, case):
-    pictures, names, message = FIT[case]
+    images, names, message = FIT[case]
     fresh = of_descriptors()
     with pytest.raises(ValueError, match=message):
-        fresh.fit(pictures, names)
+        fresh.fit(images, names)
     with pytest.raises(NotFittedError):
         fresh.predict(POOL)
-    refuses(identifier, lambda one: one.fit(pictures, names), message)
+    refuses(identifier, lambda one: one.fit(images, names), message)
 
 
 def test_strangers_of_numbers__may_be_text(identifier):
     names = [*np.repeat(range(4), 3).tolist(), "unknown", "unknown"]
     fitted = identifier.fit(X, names)
     assert fitted.people_.tolist() == [0, 1, 2, 3]
-    message = r"X\[0\] and X\[12\] are the same picture, but y says that one is 0 and the other 'unknown'"
+    message = r"X\[0\] and X\[12\] are the same image, but y says that one is 0 and the other 'unknown'"
     with pytest.raises(ValueError, match=message):
         identifier.fit(np.r_[POOL, POOL[:1]], names[:13])
 
 
-def test_same_picture_of_two_strangers__says_nothing_of_anybody():
+def test_same_image_of_two_strangers__says_nothing_of_anybody():
     fitted = of_descriptors().fit(np.r_[X, STRANGERS], [*Y, "unknown", "unknown"])
     assert fitted.n_nonmated_ == 16
 
 
 def test_everybody_without_a_descriptor__is_an_error_that_tells_all(identifier):
     identifier.set_params(on_error="nan")
-    pictures = np.r_[np.full((12, 16), np.nan), STRANGERS].astype(np.float32)
+    images = np.r_[np.full((12, 16), np.nan), STRANGERS].astype(np.float32)
     before = pickle.dumps(identifier)
     lost = pytest.warns(FaceWarning, match="'p00', 'p01', 'p02', 'p03', who have no other")
-    with lost, pytest.raises(FaceError, match="no picture of anybody to be enrolled has a descriptor") as caught:
-        identifier.fit(pictures, Y)
+    with lost, pytest.raises(FaceError, match="no image of anybody to be enrolled has a descriptor") as caught:
+        identifier.fit(images, Y)
     assert caught.value.errors["index"].tolist() == list(range(12))
     assert pickle.dumps(identifier) == before
-    with pytest.warns(FaceWarning, match="2 pictures are left out, and so are 'al', who have no other"):
-        identifier.enroll(pictures[:2], ["al", "al"])
+    with pytest.warns(FaceWarning, match="2 images are left out, and so are 'al', who have no other"):
+        identifier.enroll(images[:2], ["al", "al"])
     assert pickle.dumps(identifier) == before
 
 
 @pytest.mark.parametrize("n_names", [5, 7])
-def test_pictures_of_a_generator__are_counted_when_they_have_been_read(n_names):
+def test_images_of_a_generator__are_counted_when_they_have_been_read(n_names):
     names = ["al", "al", "al", "bo", "bo", "bo", "cy"][:n_names]
     tiles = [tile(person, seed) for person in range(2) for seed in range(3)]
     identifier = FaceIdentifier(tile_featurizer(), fpir=0.5)
-    message = f"X has 6 pictures, but y has {n_names} names"
+    message = f"X has 6 images, but y has {n_names} names"
     with pytest.raises(ValueError, match=message):
         identifier.fit((tiles[i : i + 2] for i in (0, 2, 4)), names)
     identifier.fit((tiles[i : i + 2] for i in (0, 2, 4)), [*names[:5], "bo"])
@@ -210,29 +210,29 @@ def test_pictures_of_a_generator__are_counted_when_they_have_been_read(n_names):
     refuses(identifier, lambda one: one.score((tiles[i : i + 2] for i in (0, 2, 4)), names), message)
 
 
-def test_picture_under_two_names__is_refused_by_its_place_in_x():
+def test_image_under_two_names__is_refused_by_its_place_in_x():
     tiles = [tile(person, seed) for person in range(3) for seed in range(3)]
     names = [f"p0{person}" for person in range(3) for _ in range(3)]
     identifier = FaceIdentifier(tile_featurizer(), fpir=0.2).fit(tiles, names)
-    message = re.escape("X[1] is to be enrolled as 'al', but is a picture that is enrolled as 'p00'")
+    message = re.escape("X[1] is to be enrolled as 'al', but is an image that is enrolled as 'p00'")
     refuses(identifier, lambda one: one.enroll([tile(9), tiles[2]], ["bo", "al"]), message)
-    with pytest.raises(ValueError, match=r"X\[0\] and X\[9\] are the same picture"):
+    with pytest.raises(ValueError, match=r"X\[0\] and X\[9\] are the same image"):
         identifier.fit([*tiles, tiles[0]], [*names, "al"])
 
 
-def test_featurizer_that_gives_several_faces_of_a_picture__is_told_what_to_choose():
+def test_featurizer_that_gives_several_faces_of_a_image__is_told_what_to_choose():
     pair = np.concatenate((tile(0), tile(1)), axis=1)
-    message = 'featurizer gave 3 rows for 2 pictures, where each must give one: use select="largest" or "confident"'
+    message = 'featurizer gave 3 rows for 2 images, where each must give one: use select="largest" or "confident"'
     with pytest.raises(ValueError, match=message):
         FaceIdentifier(tile_featurizer(aligner__select="all"), fpir=0.5).fit([pair, tile(2)], ["al", "bo"])
 
 
-def test_unreadable_picture__is_named_by_fit_and_by_enroll():
+def test_unreadable_image__is_named_by_fit_and_by_enroll():
     featurizer = PSPNetFeaturizer(tile_featurizer()["psp"].backbone, center=False, image_size=32, on_error="nan")
     featurizer.set_params(runtime="torch", precision="float32", scales=(1.0,))
     tiles, names = [tile(person, seed) for person in range(2) for seed in range(3)], ["al"] * 3 + ["bo"] * 3
     identifier = FaceIdentifier(featurizer, fpir=0.2)
-    message = r'X\[6\] \(<bytes, 2 long>\): not a picture .*; remove it from X or pass on_error="nan"'
+    message = r'X\[6\] \(<bytes, 2 long>\): not an image .*; remove it from X or pass on_error="nan"'
     with pytest.raises(FaceError, match=message):
         identifier.fit([*tiles, b"no"], [*names, "al"])
     identifier.fit(tiles, names)

@@ -77,7 +77,7 @@ def test_score_equal_to_the_threshold__is_accepted():
     # 3, 4 and 5: lengths and distances are exact.
     X = np.array([[0, 0], [30, 40], [100, 0]], dtype=np.float32)
     identifier = of_descriptors("euclidean", threshold=-5.0, unknown_label="nobody")
-    with pytest.warns(FewPairsWarning, match="nobody has two pictures"):
+    with pytest.warns(FewPairsWarning, match="nobody has two images"):
         identifier.fit(X, ["al", "bo", "cy"])
     assert identifier.predict([[3, 4], [3, 4.001], [33, 44], [103, 4]]).tolist() == ["al", "nobody", "bo", "cy"]
     identifier.set_params(threshold=0.6, retriever=None)
@@ -91,7 +91,7 @@ def test_score_equal_to_the_threshold__is_accepted():
     ]
 
 
-def test_person_with_many_pictures__does_not_hide_the_next_one(metric):
+def test_person_with_many_images__does_not_hide_the_next_one(metric):
     rng = np.random.default_rng(0)
     around = np.r_[np.ones(4), np.zeros(4)] + 0.05 * rng.normal(size=(50, 8))
     X = np.r_[around, [[1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0]]]
@@ -212,11 +212,11 @@ def test_probabilities_of_clear_faces__are_near_one():
 
 @pytest.mark.filterwarnings("ignore::sklearn_psp.exceptions.FewPairsWarning")
 @pytest.mark.parametrize(
-    ("people", "n_pictures", "message"),
-    [(range(12), 1, r"nobody has two pictures.*add=True\)"), ([3], 3, "one person in the gallery and no stranger")],
+    ("people", "n_images", "message"),
+    [(range(12), 1, r"nobody has two images.*add=True\)"), ([3], 3, "one person in the gallery and no stranger")],
 )
-def test_without_genuine_or_impostor_pictures__there_are_names_but_no_probabilities(people, n_pictures, message):
-    X, names = described(people, n_pictures)
+def test_without_genuine_or_impostor_images__there_are_names_but_no_probabilities(people, n_images, message):
+    X, names = described(people, n_images)
     identifier = of_descriptors(threshold=0.5).fit(X, names)
     with pytest.raises(ValueError, match=rf"{message}.*predict and identify work as they are"):
         identifier.predict_proba(X)
@@ -233,12 +233,12 @@ def test_missing_descriptors__have_no_label_and_probabilities_of_nan():
     X, _ = described([0, 1, 60], seed=7)
     X[1] = np.nan
     expected = identifier.predict_proba(X[[0, 2]])
-    with pytest.warns(FaceWarning, match=r"1 pictures have no descriptor; the first is X\[1\] \(row 1\)") as caught:
+    with pytest.warns(FaceWarning, match=r"1 images have no descriptor; the first is X\[1\] \(row 1\)") as caught:
         probabilities = identifier.predict_proba(X)
     assert [(warning.filename, len(warning.message.errors)) for warning in caught] == [(__file__, 1)]
     assert np.isnan(probabilities[1]).all()
     np.testing.assert_allclose(probabilities[[0, 2]], expected, rtol=1e-12)
-    message = r"1 pictures have no descriptor, the first is X\[1\].*no label says so; predict_proba gives them NaN"
+    message = r"1 images have no descriptor, the first is X\[1\].*no label says so; predict_proba gives them NaN"
     with pytest.warns(FaceWarning), pytest.raises(FaceError, match=message) as refused:
         identifier.predict(X)
     assert refused.value.errors["index"].tolist() == [1]
@@ -270,13 +270,13 @@ def test_score__leaves_out_what_has_no_descriptor():
         assert identifier.score(X, y) == pytest.approx(2 / 3)
     with pytest.warns(FaceWarning):
         assert identifier.score(X, y, sample_weight=[9, 1, 2, 1]) == pytest.approx(3 / 4)
-    with pytest.warns(FaceWarning), pytest.raises(FaceError, match="none of the pictures has a descriptor"):
+    with pytest.warns(FaceWarning), pytest.raises(FaceError, match="none of the images has a descriptor"):
         identifier.score(X[:1], y[:1])
 
 
-def test_score__asks_for_one_name_a_picture():
+def test_score__asks_for_one_name_a_image():
     identifier = of_descriptors().fit(*gallery())
-    with pytest.raises(ValueError, match="X has 48 pictures, but y has 2 names"):
+    with pytest.raises(ValueError, match="X has 48 images, but y has 2 names"):
         identifier.score(PROBES, ["p00", "p01"])
     with pytest.raises(ValueError, match="y has 1 missing names, the first at 1; a stranger is called 'unknown'"):
         identifier.score(PROBES[:2], ["p00", None])

@@ -95,7 +95,7 @@ def test_fit_enroll_and_remove__return_it_and_change_no_parameter():
 
 def test_featurizer_by_name__is_made_with_on_error(astronaut):
     identifier = FaceIdentifier(threshold=0.9, on_error="nan")
-    with pytest.warns(FewPairsWarning), pytest.warns(FaceWarning, match="1 pictures are left out; .*no face was found"):
+    with pytest.warns(FewPairsWarning), pytest.warns(FaceWarning, match="1 images are left out; .*no face was found"):
         identifier.fit([astronaut, np.zeros((100, 100, 3), dtype=np.uint8)], ["eileen", "unknown"])
     assert identifier.featurizer == "dlib_face"
     assert [identifier.featurizer_[i].on_error for i in range(2)] == ["nan", "nan"]
@@ -221,9 +221,9 @@ def test_network_and_paths__come_back_from_a_file(tmp_path):
     small = {f"psp__{name}": value for name, value in FAST.items()}
     featurizer = make_face_featurizer(TinyNet(), detector=None).set_params(aligner__size=32, **small)
     paths = []
-    for i, picture in enumerate(TILES):
+    for i, image in enumerate(TILES):
         paths.append(str(tmp_path / f"{i}.ppm"))
-        (tmp_path / f"{i}.ppm").write_bytes(b"P6 64 64 255 " + picture.tobytes())
+        (tmp_path / f"{i}.ppm").write_bytes(b"P6 64 64 255 " + image.tobytes())
     identifier = FaceIdentifier(featurizer, threshold=0.9).fit(paths, TILE_NAMES)
     loaded = through_file(identifier, tmp_path, modules={"common.networks.TinyNet": TinyNet(seed=1)})
     assert_alike(identifier, loaded, [tile(person, 9) for person in range(4)])
@@ -233,10 +233,10 @@ def test_network_and_paths__come_back_from_a_file(tmp_path):
 # ------------------------------------------------------------------------------------------------- scikit-learn's tools
 
 
-def test_tags__are_those_of_a_classifier_of_pictures_or_of_descriptors():
+def test_tags__are_those_of_a_classifier_of_images_or_of_descriptors():
     assert is_classifier(FaceIdentifier())
-    pictures, descriptors = (get_tags(FaceIdentifier(featurizer)).input_tags for featurizer in ("dlib_face", None))
-    assert (pictures.two_d_array, pictures.three_d_array) == (False, True)
+    images, descriptors = (get_tags(FaceIdentifier(featurizer)).input_tags for featurizer in ("dlib_face", None))
+    assert (images.two_d_array, images.three_d_array) == (False, True)
     assert (descriptors.two_d_array, descriptors.three_d_array) == (True, False)
     assert get_tags(FaceIdentifier()).target_tags.required
 
@@ -247,7 +247,7 @@ def test_grid_search__tunes_the_rate_on_folds_with_strangers():
     search = GridSearchCV(of_descriptors(), grid, cv=folds).fit(X, Y)
     table = pd.DataFrame(search.cv_results_)
     assert table.groupby("param_fpir")["mean_test_score"].max().nunique() == 3
-    # Naming everybody is wrong for each stranger, a third of the pictures.
+    # Naming everybody is wrong for each stranger, a third of the images.
     assert table.loc[table["param_fpir"] == 1.0, "mean_test_score"].max() <= 2 / 3
     assert search.best_params_["fpir"] < 1
     assert search.classes_.tolist() == [*sorted(set(NAMES)), "unknown"]
@@ -256,11 +256,11 @@ def test_grid_search__tunes_the_rate_on_folds_with_strangers():
 
 
 def test_grid_search__tunes_the_featurizer():
-    pictures = [tile(person, seed) for person in range(5) for seed in range(4)]
+    images = [tile(person, seed) for person in range(5) for seed in range(4)]
     names = np.repeat(["al", "bo", "cy", "di", "unknown"], 4)
     grid = {"featurizer__aligner__padding": [0.0, 0.25], "featurizer__psp__normalize": [True, False]}
     folds = StratifiedKFold(2, shuffle=True, random_state=0)
-    search = GridSearchCV(FaceIdentifier(tile_featurizer(), fpir=0.2), grid, cv=folds).fit(pictures, names)
+    search = GridSearchCV(FaceIdentifier(tile_featurizer(), fpir=0.2), grid, cv=folds).fit(images, names)
     assert len(search.cv_results_["params"]) == 4
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     chosen = search.best_estimator_.featurizer_
@@ -297,7 +297,7 @@ def test_pipeline__ends_with_it():
     np.testing.assert_array_equal(together.predict_proba(probes), alone.predict_proba(probes))
 
 
-def test_pictures_with_several_faces__are_enrolled_by_the_largest():
+def test_images_with_several_faces__are_enrolled_by_the_largest():
     pairs = [side_by_side(tile(person, seed), NO_FACE) for person in range(4) for seed in range(3)]
     identifier = FaceIdentifier(tile_featurizer(), threshold=0.99).fit(pairs, TILE_NAMES)
     assert_alike(FaceIdentifier(tile_featurizer(), threshold=0.99).fit(TILES, TILE_NAMES), identifier, TILES)

@@ -1,4 +1,4 @@
-"""The table of faces and names: a row a face, whatever the picture, and a row with the reason where there is none."""
+"""The table of faces and names: a row a face, whatever the image, and a row with the reason where there is none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklearn_psp.exceptions import FaceWarning, FewPairsWarning, ImageInputError
 from sklearn_psp.faces import make_face_featurizer
 
 COLUMNS = {
-    "picture": "int64",
+    "image": "int64",
     **dict.fromkeys(["left", "top", "right", "bottom", "confidence"], "float64"),
     "name": "object",
     "score": "float64",
@@ -35,7 +35,7 @@ BOX = ["left", "top", "right", "bottom"]
 TILES = [tile(person, seed) for person in range(4) for seed in range(3)]
 NAMES = [f"p{person:02d}" for person in range(4) for _ in range(3)]
 # Two faces, none, a stranger's, and three faces with a gap before them.
-PICTURES = [
+IMAGES = [
     side_by_side(tile(2, 9), tile(0, 9)),
     NO_FACE,
     tile(50),
@@ -48,11 +48,11 @@ def identifier():
     return FaceIdentifier(tile_featurizer(), threshold=0.998).fit(TILES, NAMES)
 
 
-def encoded(picture, orientation=1):
+def encoded(image, orientation=1):
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", exif=exif)
+    Image.fromarray(image).save(file, "PNG", exif=exif)
     return file.getvalue()
 
 
@@ -61,8 +61,8 @@ def boxes(found):
 
 
 def test_every_face__has_a_row_with_its_box_and_its_two_best_people(identifier):
-    found = identifier.identify(PICTURES)
-    assert found["picture"].tolist() == [0, 0, 1, 2, 3, 3, 3]
+    found = identifier.identify(IMAGES)
+    assert found["image"].tolist() == [0, 0, 1, 2, 3, 3, 3]
     lefts = [0, 64, None, 0, 64, 128, 192]
     expected = [[np.nan] * 4 if left is None else [left + 8.0, 8.0, left + 56.0, 56.0] for left in lefts]
     np.testing.assert_array_equal(boxes(found), expected)
@@ -87,7 +87,7 @@ def test_every_face__has_a_row_with_its_box_and_its_two_best_people(identifier):
     assert found["reason"].isna().tolist() == [True, True, False, True, True, True, True]
 
 
-def test_faces_of_a_picture__are_described_with_the_centre_of_fit():
+def test_faces_of_a_image__are_described_with_the_centre_of_fit():
     identifier = FaceIdentifier(tile_featurizer(psp__center=True), threshold=0.9).fit(TILES, NAMES)
     faces = [tile(person, 9) for person in range(4)]
     found = identifier.identify([side_by_side(*faces)])
@@ -101,12 +101,12 @@ def test_faces_of_a_picture__are_described_with_the_centre_of_fit():
 @pytest.mark.parametrize(
     ("select", "lefts"), [("largest", [8, None, 8, 72]), ("confident", None), ("error", [None, None, 8, None])]
 )
-def test_select__chooses_among_the_faces_of_a_picture(identifier, select, lefts):
-    found = identifier.identify(PICTURES, select=select)
-    assert found["picture"].tolist() == [0, 1, 2, 3]
+def test_select__chooses_among_the_faces_of_a_image(identifier, select, lefts):
+    found = identifier.identify(IMAGES, select=select)
+    assert found["image"].tolist() == [0, 1, 2, 3]
     if select == "confident":
-        whole = identifier.identify(PICTURES)
-        best = whole.groupby("picture")["confidence"].max()
+        whole = identifier.identify(IMAGES)
+        best = whole.groupby("image")["confidence"].max()
         np.testing.assert_array_equal(found["confidence"], best)
         assert found.loc[0, "name"] == "p00"
     else:
@@ -120,22 +120,22 @@ def test_select__chooses_among_the_faces_of_a_picture(identifier, select, lefts)
 def test_select__is_checked_with_and_without_an_aligner(identifier, of):
     one = identifier if of == "tiles" else of_descriptors().fit(*described(range(4), 3))
     with pytest.raises(ValueError, match="select must be one of 'largest', 'confident', 'all', 'error', got 'first'"):
-        one.identify(PICTURES if of == "tiles" else described([0])[0], select="first")
+        one.identify(IMAGES if of == "tiles" else described([0])[0], select="first")
 
 
-def test_picture_that_cannot_be_read__is_an_error_or_a_row(identifier, tmp_path):
-    X = [tile(0, 5), b"no picture", NO_FACE, str(tmp_path / "not_there.png")]
+def test_image_that_cannot_be_read__is_an_error_or_a_row(identifier, tmp_path):
+    X = [tile(0, 5), b"no image", NO_FACE, str(tmp_path / "not_there.png")]
     with pytest.raises(ImageReadError, match=r"X\[1\] \(<bytes, 10 long>\): it could not be decoded"):
         identifier.identify(X[:3])
     with pytest.raises(MissingImageError, match="not_there"):
         identifier.identify(X)
     lenient = FaceIdentifier(tile_featurizer(), threshold=0.998, on_error="nan").fit(TILES, NAMES)
     found = lenient.identify(X)  # without a warning: the table says it all
-    assert found["picture"].tolist() == [0, 1, 2, 3]
+    assert found["image"].tolist() == [0, 1, 2, 3]
     assert found["name"].tolist() == ["p00", None, None, None]
-    parts = ["it could not be decoded: not a picture", "no face was found", "there is no such file"]
+    parts = ["it could not be decoded: not an image", "no face was found", "there is no such file"]
     assert all(part in reason for part, reason in zip(parts, found["reason"][1:], strict=True))
-    assert found.drop(columns=["picture", "reason"])[1:].isna().all(axis=None)
+    assert found.drop(columns=["image", "reason"])[1:].isna().all(axis=None)
     assert not found.loc[0, found.columns.difference(["source", "reason"])].isna().any()
 
 
@@ -144,7 +144,7 @@ def kinds(found):
 
 
 def test_columns__are_the_promised_ones_whatever_is_in_them(identifier):
-    assert kinds(identifier.identify(PICTURES)) == COLUMNS
+    assert kinds(identifier.identify(IMAGES)) == COLUMNS
     assert kinds(identifier.identify([tile(0)])) == COLUMNS
     assert kinds(identifier.identify([NO_FACE])) == COLUMNS
     X, names = described(range(4), 3)
@@ -156,15 +156,15 @@ def test_columns__are_the_promised_ones_whatever_is_in_them(identifier):
     assert list(identifier.identify([tile(0)])) == list(COLUMNS)
 
 
-def test_index_of_a_series_or_a_column__names_the_pictures(identifier):
+def test_index_of_a_series_or_a_column__names_the_images(identifier):
     index = ["d", "c", "a", "b"]
-    expected = identifier.identify(PICTURES).drop(columns="picture")
-    for X in (pd.Series(PICTURES, index=index), pd.DataFrame({"any": PICTURES}, index=index)):
+    expected = identifier.identify(IMAGES).drop(columns="image")
+    for X in (pd.Series(IMAGES, index=index), pd.DataFrame({"any": IMAGES}, index=index)):
         found = identifier.identify(X)
-        assert found["picture"].tolist() == ["d", "d", "c", "a", "b", "b", "b"]
-        pd.testing.assert_frame_equal(found.drop(columns="picture"), expected)
-    batches = (PICTURES[i : i + 2] for i in (0, 2))
-    assert identifier.identify(batches)["picture"].tolist() == [0, 0, 1, 2, 3, 3, 3]
+        assert found["image"].tolist() == ["d", "d", "c", "a", "b", "b", "b"]
+        pd.testing.assert_frame_equal(found.drop(columns="image"), expected)
+    batches = (IMAGES[i : i + 2] for i in (0, 2))
+    assert identifier.identify(batches)["image"].tolist() == [0, 0, 1, 2, 3, 3, 3]
 
 
 def test_nothing__is_refused(identifier):
@@ -176,7 +176,7 @@ def test_nothing__is_refused(identifier):
     ("orientation", "stored"),
     [(3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p)), (8, lambda p: np.rot90(p, -1))],
 )
-def test_turn_of_a_phone__gives_the_box_in_the_turned_picture(identifier, orientation, stored):
+def test_turn_of_a_phone__gives_the_box_in_the_turned_image(identifier, orientation, stored):
     upright = side_by_side(NO_FACE, tile(2, 9), NO_FACE)
     turned = encoded(np.ascontiguousarray(stored(upright)), orientation)
     found = identifier.identify([turned])
@@ -186,12 +186,12 @@ def test_turn_of_a_phone__gives_the_box_in_the_turned_picture(identifier, orient
     assert identifier.identify([encoded(np.ascontiguousarray(stored(upright)))])["name"].tolist() != ["p02"]
 
 
-def test_source__is_the_path_of_the_most_alike_picture(tmp_path):
+def test_source__is_the_path_of_the_most_alike_image(tmp_path):
     X = []
-    for i, picture in enumerate(TILES):
+    for i, image in enumerate(TILES):
         path = tmp_path / f"{i}.png"
-        path.write_bytes(encoded(picture))
-        X.append([str(path), path, picture][i % 3])  # a path in either form, or none
+        path.write_bytes(encoded(image))
+        X.append([str(path), path, image][i % 3])  # a path in either form, or none
     # Strangers have paths too, and are no part of the gallery.
     stranger = tmp_path / "stranger.png"
     stranger.write_bytes(encoded(tile(70)))
@@ -229,7 +229,7 @@ def test_descriptors__have_rows_without_a_box_and_two_different_people(seed, met
     identifier = of_descriptors(metric, **params).fit(X, names)
     queries, _ = described([0, 1, 2, 60, 61], 4, seed=seed + 1, noise=1.0)
     found = identifier.identify(queries)
-    assert found["picture"].tolist() == list(range(20))
+    assert found["image"].tolist() == list(range(20))
     assert found[[*BOX, "confidence"]].isna().all(axis=None)
     assert (found["name"] != found["runner_up"]).all()
     assert (found["runner_up_score"] <= found["score"]).all()
@@ -277,23 +277,23 @@ def test_face_without_a_descriptor__has_its_box_and_the_reason():
     assert nobody["name"].tolist() == [None]
 
 
-def test_detector_that_exchanges_left_and_right__is_the_reason_of_that_picture():
+def test_detector_that_exchanges_left_and_right__is_the_reason_of_that_image():
     class Exchanging(TileFaces):
-        def __call__(self, picture):
-            found = super().__call__(picture)
+        def __call__(self, image):
+            found = super().__call__(image)
             order = [1, 0, 2, 4, 3] if len(found) > 1 else slice(None)
             return [(box, points[order], confidence) for box, points, confidence in found]
 
     featurizer = tile_featurizer(aligner__detector=Exchanging())
-    found = FaceIdentifier(featurizer, threshold=0.998).fit(TILES, NAMES).identify([*PICTURES[:1], tile(0, 9)])
+    found = FaceIdentifier(featurizer, threshold=0.998).fit(TILES, NAMES).identify([*IMAGES[:1], tile(0, 9)])
     assert found["name"].tolist() == [None, "p00"]
     assert "left and right exchanged" in found.loc[0, "reason"]
 
 
-def test_featurizer_that_finds_no_faces__takes_a_picture_for_one(identifier):
+def test_featurizer_that_finds_no_faces__takes_a_image_for_one(identifier):
     alone = FaceIdentifier(tile_featurizer()["psp"], threshold=0.998).fit(TILES, NAMES)
     found = alone.identify(pd.Series([tile(1, 5), tile(2, 5)], index=[7, 3]))
-    assert found["picture"].tolist() == [7, 3]
+    assert found["image"].tolist() == [7, 3]
     assert found["name"].tolist() == ["p01", "p02"]
     assert found[BOX].isna().all(axis=None)
     with pytest.raises(ImageReadError, match=r"X\[0\] \(<bytes, 2 long>\)"):
@@ -303,7 +303,7 @@ def test_featurizer_that_finds_no_faces__takes_a_picture_for_one(identifier):
 def test_identify__leaves_the_aligner_and_the_identifier_as_they_were(identifier):
     before = {name: id(value) for name, value in vars(identifier).items()}
     aligner = dict(vars(identifier.featurizer_[0]))
-    identifier.identify(PICTURES, select="all")
+    identifier.identify(IMAGES, select="all")
     assert {name: id(value) for name, value in vars(identifier).items()} == before
     assert vars(identifier.featurizer_[0]) == aligner
     assert identifier.featurizer_[0].select == "largest"
@@ -313,13 +313,13 @@ def test_real_faces__have_dlibs_boxes(astronaut, china):
     couple = np.hstack([astronaut[:, 100:356], astronaut[::-1, :100], astronaut[:, 100:356]])
     featurizer = make_face_featurizer().set_params(psp__runtime="torch", psp__precision="float32")
     identifier = FaceIdentifier(featurizer, threshold=0.9)
-    with pytest.warns(FewPairsWarning, match="nobody has two pictures"):
+    with pytest.warns(FewPairsWarning, match="nobody has two images"):
         identifier.fit([astronaut], ["eileen"])
     found = identifier.identify([china, couple])
     rectangles = dlib.get_frontal_face_detector()(couple, 1)
     expected = [[r.left(), r.top(), r.right(), r.bottom()] for r in rectangles]
     assert len(expected) == 2
-    assert found["picture"].tolist() == [0, 1, 1]
+    assert found["image"].tolist() == [0, 1, 1]
     assert boxes(found)[1:] == expected
     assert found["name"].tolist() == [None, "eileen", "eileen"]
     assert 'detector="cnn"' not in found.loc[0, "reason"]
@@ -335,7 +335,7 @@ def test_faces_of_a_set__are_named_and_strangers_are_not(shared_data):
     enrolled, first, rest, everything = range(1, 21), range(1, 6), range(6, 11), range(1, 11)
     aligner = FaceAligner(upsample=2, on_error="nan")
     names = [f"s{i}" for i in enrolled for _ in first]
-    with pytest.warns(FaceWarning, match="pictures gave no face"):
+    with pytest.warns(FaceWarning, match="images gave no face"):
         chips = {
             "enrolled": aligner.transform(paths(enrolled, first)),
             "probes": aligner.transform(paths(enrolled, rest)),

@@ -20,9 +20,9 @@ from sklearn_psp.metrics import fpir_fnir, rate_interval, threshold_at_fpir
 seeds = st.integers(0, 2**16)
 
 
-def with_strangers(people=range(6), strangers=range(50, 58), n_pictures=3, seed=1, noise=1.0):
+def with_strangers(people=range(6), strangers=range(50, 58), n_images=3, seed=1, noise=1.0):
     """Return descriptors of people who are hard to tell apart, then those of strangers, and all names."""
-    X, names = described(people, n_pictures, seed=seed, noise=noise)
+    X, names = described(people, n_images, seed=seed, noise=noise)
     others, _ = described(strangers, seed=seed + 1, noise=noise)
     return np.r_[X, others], names + ["unknown"] * len(others)
 
@@ -100,9 +100,9 @@ def test_closed_set__has_no_threshold_and_no_rates(metric):
     assert identifier.classes_.tolist() == identifier.people_.tolist() == sorted(set(names))
 
 
-def test_nobody_with_two_pictures__is_said_and_strangers_are_kept_out_all_the_same():
-    X, names = with_strangers(range(12), n_pictures=1)
-    with pytest.warns(FewPairsWarning, match=r"nobody has two pictures.*\(fnir_\).*two or more pictures") as caught:
+def test_nobody_with_two_images__is_said_and_strangers_are_kept_out_all_the_same():
+    X, names = with_strangers(range(12), n_images=1)
+    with pytest.warns(FewPairsWarning, match=r"nobody has two images.*\(fnir_\).*two or more images") as caught:
         identifier = of_descriptors().fit(X, names)
     assert [warning.filename for warning in caught] == [__file__]
     _, _, nonmated = people_oracles.probes(*split(X, names), "cosine")
@@ -112,7 +112,7 @@ def test_nobody_with_two_pictures__is_said_and_strangers_are_kept_out_all_the_sa
     assert (identifier.n_mated_, identifier.n_nonmated_) == (0, 20)
 
 
-def test_nobody_with_two_pictures_of_a_closed_set__is_nothing_to_warn_of():
+def test_nobody_with_two_images_of_a_closed_set__is_nothing_to_warn_of():
     X, names = described(range(4))
     assert of_descriptors(unknown_label=None).fit(X, names).predict(X).tolist() == names
 
@@ -128,7 +128,7 @@ def test_one_person_and_strangers__have_a_threshold():
 
 def test_one_person_alone__is_an_error_that_names_the_remedies():
     X, names = described([7], 3)
-    message = r"'p07' is the only person.*no pictures of strangers.*enroll others, or .*y='unknown', or pass threshold="
+    message = r"'p07' is the only person.*no images of strangers.*enroll others, or .*y='unknown', or pass threshold="
     identifier = of_descriptors()
     with pytest.raises(ValueError, match=message):
         identifier.fit(X, names)
@@ -175,7 +175,7 @@ def test_one_person_left_beside_strangers__has_a_new_threshold():
 
 @pytest.fixture
 def many():
-    """A gallery of more pictures than probes are drawn of, at least 100."""
+    """A gallery of more images than probes are drawn of, at least 100."""
     X, names = described(range(60), 3, noise=1.0)
     return X, names
 
@@ -216,21 +216,21 @@ def test_calibration_of_names_that_mean_nothing__still_puts_the_most_alike_first
     np.testing.assert_array_equal(identifier.classes_[probabilities.argmax(axis=1)], identifier.predict(queries))
 
 
-def test_calibration_where_genuine_pictures_are_less_alike__says_nothing():
-    # Everybody's two pictures are opposite to each other, and those of two people are not.
+def test_calibration_where_genuine_images_are_less_alike__says_nothing():
+    # Everybody's two images are opposite to each other, and those of two people are not.
     X = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], dtype=np.float64)
     identifier = of_descriptors(unknown_label=None).fit(X, ["al", "al", "bo", "bo"])
     np.testing.assert_allclose(identifier.predict_proba([[1.0, 0.1], [0.1, 1.0]]), 0.5, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1.1, 2.3])
-def test_calibration_where_all_pictures_are_equally_alike__says_nothing(scale):
+def test_calibration_where_all_images_are_equally_alike__says_nothing(scale):
     X = scale * np.eye(6)
     identifier = of_descriptors("euclidean", unknown_label=None).fit(X, ["al", "bo", "cy"] * 2)
     np.testing.assert_allclose(identifier.predict_proba(0.9 * X), 1 / 3, atol=1e-4)
 
 
-def test_only_one_person_with_two_pictures__is_enough_for_the_rates():
+def test_only_one_person_with_two_images__is_enough_for_the_rates():
     X, names = with_strangers()
     kept = [0, 1, 3, 6, 9, *range(18, 26)]
     X, names = X[kept], [names[i] for i in kept]

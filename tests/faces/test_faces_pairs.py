@@ -1,4 +1,4 @@
-"""Pairs in every form, the pictures they are of, and the people that genuine pairs tell of."""
+"""Pairs in every form, the images they are of, and the people that genuine pairs tell of."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def verifier(featurizer=None, **params):
 def files(tmp_path_factory):
     """Paths of portraits, and who is in each."""
     folder = tmp_path_factory.mktemp("portraits")
-    pictures, people = portraits()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    return [str(folder / f"{i}.png") for i in range(len(pictures))], people
+    images, people = portraits()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return [str(folder / f"{i}.png") for i in range(len(images))], people
 
 
 # ------------------------------------------------------------------------------------------------- forms
@@ -75,7 +75,7 @@ def test_descriptors_in_every_form__are_decided_alike(form):
 
 
 @pytest.mark.parametrize("form", [*FORMS, *FORMS_OF_PATHS])
-def test_pictures_in_every_form__are_decided_alike(files, form):
+def test_images_in_every_form__are_decided_alike(files, form):
     pairs, same = all_pairs(*files)
     given_as = (FORMS | FORMS_OF_PATHS)[form]
     expected = verifier(ColourGrid(2)).fit(pairs, same)
@@ -87,9 +87,9 @@ def test_pictures_in_every_form__are_decided_alike(files, form):
     np.testing.assert_allclose(fitted.predict_proba(given_as(pairs)), expected.predict_proba(pairs), atol=1e-4)
 
 
-def test_grey_pictures_as_one_array__are_pictures():
-    pictures, people = portraits()
-    pairs, same = all_pairs(pictures[..., 0], people)
+def test_grey_images_as_one_array__are_images():
+    images, people = portraits()
+    pairs, same = all_pairs(images[..., 0], people)
     expected = verifier(ColourGrid(2)).fit([(np.array(a), np.array(b)) for a, b in pairs], same)
     fitted = verifier(ColourGrid(2)).fit(np.array(pairs), same)
     np.testing.assert_array_equal(fitted.predict_proba(np.array(pairs)), expected.predict_proba(pairs))
@@ -134,12 +134,12 @@ def test_arrays_that_are_no_pairs_of_descriptors__are_an_error(shape):
 
 
 @pytest.mark.parametrize("shape", [(4, 2, 8), (4, 3, 8, 8), (4, 8, 8, 3), (2, 4, 8, 8, 3)], ids=str)
-def test_arrays_that_are_no_pairs_of_pictures__are_an_error(shape):
+def test_arrays_that_are_no_pairs_of_images__are_an_error(shape):
     with pytest.raises(ImageInputError, match=r"pairs must have the shape \(n, 2, height, width\) or .*, got"):
         as_pairs(np.zeros(shape))
 
 
-@pytest.mark.parametrize("empty", [np.zeros((0, 2, 8)), np.zeros((0, 2, 8, 8, 3))], ids=["descriptors", "pictures"])
+@pytest.mark.parametrize("empty", [np.zeros((0, 2, 8)), np.zeros((0, 2, 8, 8, 3))], ids=["descriptors", "images"])
 def test_empty_arrays__are_an_error(empty):
     with pytest.raises(ImageInputError, match="pairs is empty"):
         as_pairs(empty, descriptors=empty.ndim == 3)
@@ -156,51 +156,51 @@ def test_descriptors_without_a_feature__are_an_error():
     ids=["paths", "bytes", "lengths", "text"],
 )
 def test_pairs_that_are_no_descriptors__need_a_featurizer(pairs):
-    with pytest.raises(ImageInputError, match=r"featurizer=None takes .*for pictures pass a featurizer, such as"):
+    with pytest.raises(ImageInputError, match=r"featurizer=None takes .*for images pass a featurizer, such as"):
         verifier().fit(pairs, [1])
 
 
-def test_pictures_without_a_featurizer__are_refused(files):
-    pictures, people = portraits()
-    pairs, same = all_pairs(pictures, people)
+def test_images_without_a_featurizer__are_refused(files):
+    images, people = portraits()
+    pairs, same = all_pairs(images, people)
     with pytest.raises(ImageInputError, match=r"\(n, 2, n_features\), got \(66, 2, 8, 8, 3\)"):
         verifier().fit(pairs, same)
-    with pytest.raises(ImageInputError, match="for pictures pass a featurizer"):
+    with pytest.raises(ImageInputError, match="for images pass a featurizer"):
         verifier().fit(*all_pairs(*files))
 
 
-# ------------------------------------------------------------------------------------------------- each picture once
+# ------------------------------------------------------------------------------------------------- each image once
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20), st.booleans())
-def test_pictures__are_there_once_by_name_or_as_objects(places, by_name):
-    pictures = [f"{i}.jpg" for i in range(7)] if by_name else [np.full((2, 2, 3), i) for i in range(7)]
-    pairs = as_pairs([(pictures[a], pictures[b]) for a, b in places])
+def test_images__are_there_once_by_name_or_as_objects(places, by_name):
+    images = [f"{i}.jpg" for i in range(7)] if by_name else [np.full((2, 2, 3), i) for i in range(7)]
+    pairs = as_pairs([(images[a], images[b]) for a, b in places])
     assert len(pairs.items) == len(np.unique(places))
     for (a, b), first, second in zip(places, pairs.first, pairs.second, strict=True):
-        assert pairs.items[first] is pictures[a]
-        assert pairs.items[second] is pictures[b]
+        assert pairs.items[first] is images[a]
+        assert pairs.items[second] is images[b]
 
 
-def test_paths_and_names__are_the_same_picture():
+def test_paths_and_names__are_the_same_image():
     assert as_pairs([("a.jpg", Path("a.jpg")), (np.str_("a.jpg"), "b.jpg")]).items == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize("form", ["paths", "arrays"])
-def test_picture_in_several_pairs__is_described_once(files, form):
+def test_image_in_several_pairs__is_described_once(files, form):
     paths, people = files
-    pictures = paths if form == "paths" else [np.asarray(Image.open(path)) for path in paths]
-    pairs, same = all_pairs(pictures, people)
+    images = paths if form == "paths" else [np.asarray(Image.open(path)) for path in paths]
+    pairs, same = all_pairs(images, people)
     fitted = verifier(Remembering(2)).fit(pairs, same)
     assert len(pairs) == 66
     assert fitted.featurizer_.n_seen_ == [12]
     fitted.predict(pairs[:11])
-    fitted.verify(pictures[0], pictures[0])
-    fitted.verify(pictures[:1] * 5, pictures[1:6])
+    fitted.verify(images[0], images[0])
+    fitted.verify(images[:1] * 5, images[1:6])
     assert fitted.featurizer_.n_seen_ == [12, 12, 1, 6]
 
 
-def test_interval_of_the_threshold__is_of_pictures(files):
+def test_interval_of_the_threshold__is_of_images(files):
     pairs, same = all_pairs(*files)
     fitted = verifier(ColourGrid(2), target="eer").fit(pairs, same)
     places = {path: place for place, path in enumerate(files[0])}
@@ -211,12 +211,12 @@ def test_interval_of_the_threshold__is_of_pictures(files):
     assert fitted.threshold_interval_ != pytest.approx(threshold_interval(same, scores, "eer", random_state=0))
 
 
-def test_featurizer_that_gives_several_rows_a_picture__is_refused(files):
-    with pytest.raises(ValueError, match=r"featurizer gave 24 rows for 12 pictures.*not \"all\""):
+def test_featurizer_that_gives_several_rows_a_image__is_refused(files):
+    with pytest.raises(ValueError, match=r"featurizer gave 24 rows for 12 images.*not \"all\""):
         verifier(TwoOfEach(2)).fit(*all_pairs(*files))
 
 
-def test_featurizer_of_descriptors__takes_them_as_pictures_would_be():
+def test_featurizer_of_descriptors__takes_them_as_images_would_be():
     vectors = np.random.default_rng(0).normal(size=(12, 8))
     pairs, same = all_pairs(list(vectors), np.arange(12) // 3)
     halved = FunctionTransformer(lambda X: np.array(X)[:, :4])
@@ -262,7 +262,7 @@ def test_featurizer__is_told_the_people(files):
     paths, people = files
     pairs, same = all_pairs(paths, people)
     fitted = verifier(Remembering(2)).fit(pairs, same)
-    # all_pairs begins with the pairs of the first picture: items come in the order of the files.
+    # all_pairs begins with the pairs of the first image: items come in the order of the files.
     assert same_partition(fitted.featurizer_.y_seen_.tolist(), people.tolist())
     assert fitted.featurizer_.y_seen_.dtype == np.int32
 

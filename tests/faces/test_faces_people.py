@@ -1,4 +1,4 @@
-"""Similarities to people, pictures taken out one by one, and names, against plain loops."""
+"""Similarities to people, images taken out one by one, and names, against plain loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sklearn_psp.faces import _people
 from sklearn_psp.faces._names import check_names, sorted_names, with_unknown
-from sklearn_psp.faces._people import cohort, person_similarities, same_picture_of_two
+from sklearn_psp.faces._people import cohort, person_similarities, same_image_of_two
 
 seeds = st.integers(0, 2**16)
 block_sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -57,7 +57,7 @@ def test_similarities_without_the_query_itself__equal_the_double_loop(gallery, s
     assert found.tolist() == table_of(expected, n_people)
 
 
-def test_similarities__tell_pictures_apart_that_float32_products_do_not():
+def test_similarities__tell_images_apart_that_float32_products_do_not():
     rng = np.random.default_rng(0)
     query = rng.normal(size=(1, 128)).astype(np.float32)
     query /= np.linalg.norm(query)
@@ -76,8 +76,8 @@ def test_more_vectors_and_queries_than_a_block__change_nothing():
     codes = rng.permutation(np.arange(len(vectors)) % 7)
     queries = rng.normal(size=(_people._QUERIES + 1, 3)).astype(np.float32)
     difference = queries[[0, -1], None].astype(np.float64) - vectors
-    to_pictures = 1 - (difference**2).sum(axis=2) / 2
-    expected = [[row[codes == person].max() for person in range(7)] for row in to_pictures]
+    to_images = 1 - (difference**2).sum(axis=2) / 2
+    expected = [[row[codes == person].max() for person in range(7)] for row in to_images]
     found = person_similarities(queries, vectors, codes, 7)
     np.testing.assert_allclose(found[[0, -1]], expected, atol=1e-12)
 
@@ -92,7 +92,7 @@ def everything(vectors, codes, n_people, **params):
 
 
 @given(galleries())
-def test_cohort__equals_leaving_each_picture_out(gallery):
+def test_cohort__equals_leaving_each_image_out(gallery):
     vectors, codes, n_people = gallery
     own, best_other, others = everything(vectors, codes, n_people)
     expected = people_oracles.leave_one_out(vectors, codes.tolist())
@@ -121,7 +121,7 @@ def test_cohort_of_few_probes__is_drawn_from_all_of_them():
 
 
 @given(galleries())
-def test_same_picture_of_two__is_found_if_there_is_one(gallery):
+def test_same_image_of_two__is_found_if_there_is_one(gallery):
     vectors, codes, _ = gallery
     n = len(vectors)
     twice = {
@@ -130,15 +130,15 @@ def test_same_picture_of_two__is_found_if_there_is_one(gallery):
         for j in range(n)
         if i != j and vectors[i].tolist() == vectors[j].tolist() and codes[i] != codes[j]
     }
-    found = same_picture_of_two(vectors, codes)
+    found = same_image_of_two(vectors, codes)
     assert (found is not None) == bool(twice)
     assert found is None or found in twice
 
 
-def test_same_picture_with_zeros_of_either_sign__is_one():
+def test_same_image_with_zeros_of_either_sign__is_one():
     vectors = np.array([[0.0, 1.0], [-0.0, 1.0]], dtype=np.float32)
-    assert same_picture_of_two(vectors, np.array([0, 1])) == (0, 1)
-    assert same_picture_of_two(vectors, np.array([1, 1])) is None
+    assert same_image_of_two(vectors, np.array([0, 1])) == (0, 1)
+    assert same_image_of_two(vectors, np.array([1, 1])) is None
     np.testing.assert_array_equal(np.signbit(vectors[:, 0]), [False, True])
 
 

@@ -79,8 +79,8 @@ def test_scores__keep_nan_and_their_order():
     assert np.isnan(as_score(np.array([np.nan, 0.5]), "euclidean")).tolist() == [True, False]
 
 
-def test_threshold_above_the_similarity_of_a_picture_to_itself__is_a_distance_too():
-    # Pictures of two people are equal: a threshold that rejects them is the number after 1.
+def test_threshold_above_the_similarity_of_a_image_to_itself__is_a_distance_too():
+    # Images of two people are equal: a threshold that rejects them is the number after 1.
     assert as_score(math.nextafter(1, 2), "euclidean") == 0
 
 
@@ -176,8 +176,8 @@ def test_described_for_euclidean__keep_their_length_and_may_be_zero():
 
 
 def test_describe__takes_transformers_of_every_kind():
-    pictures, _ = portraits()
-    expected = ColourGrid().fit(list(pictures)).transform(list(pictures))
+    images, _ = portraits()
+    expected = ColourGrid().fit(list(images)).transform(list(images))
 
     class Bare:
         """Has no fit_transform."""
@@ -189,12 +189,12 @@ def test_describe__takes_transformers_of_every_kind():
         def transform(self, X):
             return pd.DataFrame(self.inner.transform(X)).astype(np.float64)
 
-    fitted = FrozenEstimator(ColourGrid().fit(list(pictures)))
+    fitted = FrozenEstimator(ColourGrid().fit(list(images)))
     for featurizer in (ColourGrid(), Bare(), fitted):
-        rows = describe(featurizer, list(pictures), fit=True)
+        rows = describe(featurizer, list(images), fit=True)
         assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
         np.testing.assert_array_equal(rows, expected)
-        np.testing.assert_array_equal(describe(featurizer, list(pictures)), expected)
+        np.testing.assert_array_equal(describe(featurizer, list(images)), expected)
 
 
 def test_describe__keeps_nan_and_refuses_what_is_no_table():
@@ -203,9 +203,9 @@ def test_describe__keeps_nan_and_refuses_what_is_no_table():
         describe(None, np.zeros(3))
 
 
-def test_rows_that_are_not_one_for_each_picture__are_refused():
+def test_rows_that_are_not_one_for_each_image__are_refused():
     check_one_row_each(ODD_ROWS, 6)
-    with pytest.raises(ValueError, match=r"featurizer gave 6 rows for 5 pictures.*select=\"largest\""):
+    with pytest.raises(ValueError, match=r"featurizer gave 6 rows for 5 images.*select=\"largest\""):
         check_one_row_each(ODD_ROWS, 5)
 
 
@@ -263,7 +263,7 @@ def test_other_warnings__are_issued_with_their_place():
     assert reasons == {0: "no face"}
 
 
-def test_warning_about_pictures_without_a_table__is_no_reason_and_is_issued():
+def test_warning_about_images_without_a_table__is_no_reason_and_is_issued():
     with pytest.warns(ImageReadWarning, match="no table"), holding_reasons() as reasons:
         warnings.warn(ImageReadWarning("no table"), stacklevel=1)
     assert reasons == {}

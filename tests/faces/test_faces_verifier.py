@@ -83,7 +83,7 @@ def test_interval_of_the_threshold__knows_descriptors_that_are_in_several_pairs(
     places = np.random.default_rng(1).integers(24, size=(150, 2))
     pairs, same = [(vectors[a], vectors[b]) for a, b in places], places[:, 0] % 4 == places[:, 1] % 4
     fitted = verifier(target="eer").fit(pairs, same)
-    # Drawn are pictures in the order in which they come.
+    # Drawn are images in the order in which they come.
     items = pd.factorize(places.ravel())[0].reshape(-1, 2)
     expected = threshold_interval(same, cosines(pairs), "eer", items=items, random_state=0)
     assert fitted.threshold_interval_ == pytest.approx(expected, abs=1e-6)
@@ -154,7 +154,7 @@ def test_decisions__are_scores_at_or_above_the_threshold(seed, target, metric):
 
 @few_pairs_are_enough
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_threshold_that_nothing_may_reach__lies_above_the_pictures_of_two_people_that_are_equal(metric):
+def test_threshold_that_nothing_may_reach__lies_above_the_images_of_two_people_that_are_equal(metric):
     pairs, same = descriptor_pairs()
     pairs = np.concatenate([pairs, pairs[:1, [0, 0]]])
     same = np.append(same, False)

@@ -74,7 +74,7 @@ def test_fit_again__forgets_what_was_before():
     pairs, same = all_pairs(*portraits())
     verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan", random_state=0)
     with pytest.warns(FaceWarning):
-        verifier.fit([(b"no picture", pairs[0][0]), *pairs], np.append(True, same))
+        verifier.fit([(b"no image", pairs[0][0]), *pairs], np.append(True, same))
     verifier.set_params(featurizer=None, on_error="raise").fit(*descriptor_pairs())
     fresh = FaceVerifier(None, random_state=0).fit(*descriptor_pairs())
     assert vars(verifier).keys() == vars(fresh).keys()
@@ -96,9 +96,9 @@ def test_asking__changes_nothing():
 
 
 def test_frozen_featurizer__is_not_fitted_to_the_pairs():
-    pictures, people = portraits()
+    images, people = portraits()
     frozen = FrozenEstimator(ColourGrid(2).fit(list(portraits(seed=1)[0])))
-    fitted = FaceVerifier(frozen).fit(*all_pairs(pictures, people))
+    fitted = FaceVerifier(frozen).fit(*all_pairs(images, people))
     np.testing.assert_array_equal(fitted.featurizer_.center_, frozen.estimator.center_)
 
 
@@ -173,7 +173,7 @@ def test_cross_validation__gives_the_accuracy_of_thresholds_of_other_folds():
 
 
 @pytest.mark.parametrize("form", [list, lambda pairs: pd.DataFrame(pairs, columns=["a", "b"])], ids=["list", "frame"])
-def test_cross_validation__takes_pairs_of_pictures(form):
+def test_cross_validation__takes_pairs_of_images(form):
     pairs, same = all_pairs(*portraits())
     decided = cross_val_predict(FaceVerifier(ColourGrid(2)), form(pairs), same, cv=FOLDS)
     assert decided.dtype == bool
@@ -182,11 +182,11 @@ def test_cross_validation__takes_pairs_of_pictures(form):
     assert roc_auc_score(same, probabilities[:, 1]) > 0.95
 
 
-def test_cross_validation_with_bad_pictures__warns_at_the_line_of_the_caller():
+def test_cross_validation_with_bad_images__warns_at_the_line_of_the_caller():
     pairs, same = all_pairs(*portraits())
     verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan")
     with pytest.warns(FaceWarning) as caught:
-        scores = cross_val_score(verifier, [(pairs[0][0], b"no picture"), *pairs], np.append(True, same), cv=FOLDS)
+        scores = cross_val_score(verifier, [(pairs[0][0], b"no image"), *pairs], np.append(True, same), cv=FOLDS)
     assert scores.min() > 0.9
     assert [warning.filename for warning in caught] == [__file__] * 3  # two fits and a score see the pair
 

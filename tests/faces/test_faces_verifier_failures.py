@@ -1,4 +1,4 @@
-"""Pictures that cannot be compared: what FaceVerifier says of their pairs, and that it says it once."""
+"""Images that cannot be compared: what FaceVerifier says of their pairs, and that it says it once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn_psp import FaceVerifier
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageReadError, MissingImageError
 from sklearn_psp.faces import make_face_featurizer
 
-NO_PICTURE = "not a picture of a format that Pillow reads (10 bytes)"
+NO_IMAGE = "not an image of a format that Pillow reads (10 bytes)"
 
 
 def verifier(on_error="nan", featurizer=ColourGrid, **params):
@@ -33,23 +33,21 @@ def pairs():
 def bad(pairs, tmp_path):
     """Pairs of which four of seven cannot be compared, and why."""
     (good, other), path = pairs[0][0], tmp_path / "broken.jpg"
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     missing = str(tmp_path / "missing.jpg")
     asked = [(good, other), (str(path), good), (good, missing), (good, other), (missing, str(path)), (other, None)]
     rows = [
-        (1, "first", str(path), NO_PICTURE),
+        (1, "first", str(path), NO_IMAGE),
         (2, "second", missing, "there is no such file"),
         (4, "first", missing, "there is no such file"),
-        (4, "second", str(path), NO_PICTURE),
+        (4, "second", str(path), NO_IMAGE),
         (5, "second", "<missing value>", "it is a missing value (None)"),
     ]
     return [*asked, (other, good)], pd.DataFrame(rows, columns=["index", "side", "source", "reason"])
 
 
 IS_BAD = [False, True, True, False, True, True, False]
-SAID = (
-    r"4 of 7 pairs cannot be compared; the first is pairs\[1\], the first \(.*broken.jpg\): not a picture of a format"
-)
+SAID = r"4 of 7 pairs cannot be compared; the first is pairs\[1\], the first \(.*broken.jpg\): not an image of a format"
 
 
 def snapshot(fitted):
@@ -65,13 +63,13 @@ def snapshot(fitted):
         (
             "broken",
             ImageReadError,
-            r"^pairs\[2\]\[1\] \('.*broken.jpg'\) could not be decoded: not a picture .*; remove the pair or pass "
+            r"^pairs\[2\]\[1\] \('.*broken.jpg'\) could not be decoded: not an image .*; remove the pair or pass "
             r'on_error="nan"$',
         ),
         (
             "missing",
             MissingImageError,
-            r"^1 of 3 pictures are files that do not exist: pairs\[2\]\[1\] \('.*missing.jpg'\); correct the paths .*, "
+            r"^1 of 3 images are files that do not exist: pairs\[2\]\[1\] \('.*missing.jpg'\); correct the paths .*, "
             r'remove them from pairs or pass on_error="nan"$',
         ),
         (
@@ -82,8 +80,8 @@ def snapshot(fitted):
     ],
 )
 @pytest.mark.parametrize("verb", ["fit", "predict", "predict_proba", "score", "verify"])
-def test_bad_picture__is_an_error_that_says_which_and_why(pairs, tmp_path, second, error, message, verb):
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+def test_bad_image__is_an_error_that_says_which_and_why(pairs, tmp_path, second, error, message, verb):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     second = float("nan") if second == "no value" else str(tmp_path / f"{second}.jpg")
     fitted = verifier("raise").fit(*pairs)
     before = snapshot(fitted)
@@ -98,9 +96,9 @@ def test_bad_picture__is_an_error_that_says_which_and_why(pairs, tmp_path, secon
     assert snapshot(fitted) == before
 
 
-def test_error__names_the_first_pair_of_the_picture(pairs):
+def test_error__names_the_first_pair_of_the_image(pairs):
     good, other = pairs[0][0]
-    bad = b"no picture"
+    bad = b"no image"
     fitted = verifier("raise").fit(*pairs)
     with pytest.raises(ImageReadError, match=r"^pairs\[1\]\[1\] "):
         fitted.predict([(good, other), (good, bad), (bad, good)])
@@ -191,10 +189,10 @@ def test_verify_of_columns__has_a_missing_verdict_and_the_reason(pairs, bad):
     assert (table["threshold"] == fitted.threshold_).all()
     assert table["reason"].tolist() == [
         None,
-        f"first: {NO_PICTURE}",
+        f"first: {NO_IMAGE}",
         "second: there is no such file",
         None,
-        f"first: there is no such file; second: {NO_PICTURE}",
+        f"first: there is no such file; second: {NO_IMAGE}",
         "second: it is a missing value (None)",
         None,
     ]
@@ -204,7 +202,7 @@ def test_verify_of_columns__has_a_missing_verdict_and_the_reason(pairs, bad):
 def test_verify_of_two__is_an_error_whatever_on_error_says(pairs, on_error):
     fitted = verifier(on_error, DarkIsNaN).fit(*pairs)
     good, other = pairs[0][0]
-    for bad, error in ((b"no picture", ImageReadError), (np.zeros((8, 8, 3), np.uint8), FaceError)):
+    for bad, error in ((b"no image", ImageReadError), (np.zeros((8, 8, 3), np.uint8), FaceError)):
         for two in ((good, bad), (bad, good)):
             with pytest.raises(error, match=r"<(bytes, 10 long|array \(8, 8, 3\) uint8)>"):
                 fitted.verify(*two)
@@ -276,10 +274,10 @@ def test_descriptors_that_cannot_be_compared__are_left_out(row):
 
 
 class Talkative(ColourGrid):
-    """Warns of something else than pictures."""
+    """Warns of something else than images."""
 
     def transform(self, X):
-        """Describe the pictures."""
+        """Describe the images."""
         warnings.warn("mine", RuntimeWarning, stacklevel=1)
         return super().transform(X)
 
@@ -305,10 +303,10 @@ def test_other_errors_of_the_featurizer__pass(pairs):
 def faces(astronaut, tmp_path_factory):
     """Files of the astronaut, of her mirrored, and of her in the dark."""
     folder = tmp_path_factory.mktemp("faces")
-    pictures = {"face": astronaut, "mirrored": astronaut[:, ::-1], "darker": astronaut // 2}
-    for name, picture in pictures.items():
-        Image.fromarray(picture[:, 128:384]).save(folder / f"{name}.png")
-    return [str(folder / f"{name}.png") for name in pictures]
+    images = {"face": astronaut, "mirrored": astronaut[:, ::-1], "darker": astronaut // 2}
+    for name, image in images.items():
+        Image.fromarray(image[:, 128:384]).save(folder / f"{name}.png")
+    return [str(folder / f"{name}.png") for name in images]
 
 
 def dlib_face(on_error):
@@ -316,7 +314,7 @@ def dlib_face(on_error):
     return make_face_featurizer(on_error=on_error).set_params(**fast)
 
 
-def test_picture_without_a_face__is_named_with_what_to_do(faces, china):
+def test_image_without_a_face__is_named_with_what_to_do(faces, china):
     fitted = FaceVerifier(dlib_face("raise")).fit([faces[:2], faces[1:]], [True, False])
     with pytest.raises(
         FaceError,
@@ -327,7 +325,7 @@ def test_picture_without_a_face__is_named_with_what_to_do(faces, china):
         fitted.verify(china, faces[0])
 
 
-def test_picture_without_a_face__is_left_out_and_described_once(faces, china):
+def test_image_without_a_face__is_left_out_and_described_once(faces, china):
     face, mirrored, darker = faces
     pairs = [(face, mirrored), (face, china), (china, darker), (mirrored, darker), (face, darker)]
     with pytest.warns(
@@ -346,7 +344,7 @@ def test_picture_without_a_face__is_left_out_and_described_once(faces, china):
 
 def test_featurizer_that_raises_of_its_own__is_told_apart(tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     pairs = [(str(broken), np.zeros((8, 8, 3), np.uint8))] * 2
     with pytest.raises(ImageReadError, match=r"^pairs\[0\]\[0\]") as caught:
         FaceVerifier(ColourGrid(), on_error="nan").fit(pairs, [1, 0])

@@ -1,4 +1,4 @@
-"""Answers of FaceVerifier: labels as they were given, the score, and verdicts on two pictures or two columns."""
+"""Answers of FaceVerifier: labels as they were given, the score, and verdicts on two images or two columns."""
 
 from __future__ import annotations
 
@@ -132,9 +132,9 @@ def test_verify_of_columns__keeps_the_index_of_the_first():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (slice(0, 3), 0, "one picture and a collection"),
-        (0, slice(0, 3), "one picture and a collection"),
-        (slice(0, 3), slice(0, 2), "3 and 2 pictures"),
+        (slice(0, 3), 0, "one image and a collection"),
+        (0, slice(0, 3), "one image and a collection"),
+        (slice(0, 3), slice(0, 2), "3 and 2 images"),
         (slice(0, 0), slice(0, 0), "pairs is empty"),
     ],
 )

@@ -22,7 +22,7 @@ from sklearn_psp.exceptions import BackboneError, WeightsError
 # Of Keras itself, where it saves a model and NumPy is 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
 
 def request(model, size=(32, 32), weights="default", output_stride=None):
@@ -78,8 +78,8 @@ def test_applications_of_keras(keras, name):
 
 
 def test_channels_first(keras):
-    pictures = keras.Input((3, None, None))
-    model = keras.Model(pictures, keras.layers.Conv2D(5, 3, data_format="channels_first")(pictures))
+    images = keras.Input((3, None, None))
+    model = keras.Model(images, keras.layers.Conv2D(5, 3, data_format="channels_first")(images))
     backbone = load_backbone(request(model))
     with torch.inference_mode():
         torch.testing.assert_close(backbone.module(noise()), model(noise()))
@@ -87,7 +87,7 @@ def test_channels_first(keras):
 
 
 def test_a_model_with_fixed_sides_is_for_one_size(keras):
-    featurizer = PSPNetFeaturizer(small(keras, (32, 32)), **(FAST | {"scales": "auto"})).fit(PICTURES)
+    featurizer = PSPNetFeaturizer(small(keras, (32, 32)), **(FAST | {"scales": "auto"})).fit(IMAGES)
     assert featurizer.scales_ == (1.0,)
 
 
@@ -116,33 +116,33 @@ def test_hash_does_not_depend_on_the_names_that_keras_numbers(keras):
 def test_descriptors_repeat_whatever_runs_the_network(model, runtime, precision):
     pytest.importorskip("openvino", reason="openvino is absent")
     options = FAST | {"runtime": runtime, "precision": precision}
-    descriptors = PSPNetFeaturizer(model, **options).fit(PICTURES).transform(PICTURES)
-    np.testing.assert_array_equal(PSPNetFeaturizer(model, **options).fit(PICTURES).transform(PICTURES), descriptors)
-    reference = PSPNetFeaturizer(model, **FAST).fit(PICTURES).transform(PICTURES)
+    descriptors = PSPNetFeaturizer(model, **options).fit(IMAGES).transform(IMAGES)
+    np.testing.assert_array_equal(PSPNetFeaturizer(model, **options).fit(IMAGES).transform(IMAGES), descriptors)
+    reference = PSPNetFeaturizer(model, **FAST).fit(IMAGES).transform(IMAGES)
     np.testing.assert_allclose(descriptors, reference, atol=1e-5 if precision == "float32" else 0.05)
 
 
 def test_several_threads_run_it(model):
     options = FAST | {"batch_size": 1}
-    expected = PSPNetFeaturizer(model, **options).fit(PICTURES).transform(PICTURES)
+    expected = PSPNetFeaturizer(model, **options).fit(IMAGES).transform(IMAGES)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = PSPNetFeaturizer(model, **options).fit(PICTURES).transform(PICTURES)
+        found = PSPNetFeaturizer(model, **options).fit(IMAGES).transform(IMAGES)
     finally:
         torch.set_num_threads(n_threads)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_clone_pickle_and_save_keep_the_descriptors(keras, model, tmp_path):
-    fitted = PSPNetFeaturizer(model, **FAST).fit(PICTURES)
-    expected = fitted.transform(PICTURES)
-    np.testing.assert_array_equal(clone(fitted).fit(PICTURES).transform(PICTURES), expected)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(PICTURES), expected)
+    fitted = PSPNetFeaturizer(model, **FAST).fit(IMAGES)
+    expected = fitted.transform(IMAGES)
+    np.testing.assert_array_equal(clone(fitted).fit(IMAGES).transform(IMAGES), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(IMAGES), expected)
     save(fitted, tmp_path / "f.psp")
     name = f"{type(model).__module__}.Sequential"
     loaded = load(tmp_path / "f.psp", modules={name: small(keras, seed=5)})
-    np.testing.assert_array_equal(loaded.transform(PICTURES), expected)
+    np.testing.assert_array_equal(loaded.transform(IMAGES), expected)
     with pytest.raises(WeightsError, match="do not fit"):
         load(
             tmp_path / "f.psp", modules={name: keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)])}
@@ -198,7 +198,7 @@ def test_a_model_with_its_head_is_told_to_leave_it_out(keras):
     whole = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(32, 32, 3))
     with pytest.raises(BackboneError, match=r"\(n, rows, columns, channels\); it gave a tensor of shape \(1, 1000\); .*"
                                             "include_top=False"):  # fmt: skip
-        PSPNetFeaturizer(whole, **FAST).fit(PICTURES)
+        PSPNetFeaturizer(whole, **FAST).fit(IMAGES)
 
 
 def test_a_custom_layer_that_keras_cannot_read_back_is_copied_layer_by_layer(keras):
@@ -206,8 +206,8 @@ def test_a_custom_layer_that_keras_cannot_read_back_is_copied_layer_by_layer(ker
         def call(self, x):
             return 2 * x
 
-    pictures = keras.Input((None, None, 3))
-    model = keras.Model(pictures, Doubled()(keras.layers.Conv2D(4, 3)(pictures)))
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, Doubled()(keras.layers.Conv2D(4, 3)(images)))
     torch.testing.assert_close(load_backbone(request(model)).module(noise()), direct(model, noise()))
 
 
@@ -226,9 +226,9 @@ def test_what_cannot_be_copied_or_used_is_refused(keras, model):
     own(np.zeros((1, 32, 32, 3), np.float32))
     with pytest.raises(BackboneError, match="cannot be copied: decorate its classes"):
         load_backbone(request(own))
-    with pytest.raises(BackboneError, match=r"cannot take pictures of image_size=\(2, 2\)"):
+    with pytest.raises(BackboneError, match=r"cannot take images of image_size=\(2, 2\)"):
         load_backbone(request(model, (2, 2)))
-    with pytest.raises(BackboneError, match="cannot take pictures"):
+    with pytest.raises(BackboneError, match="cannot take images"):
         load_backbone(request(keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(4, 3)])))
     with pytest.raises(WeightsError, match=r"weights='a.h5' with a Keras model: .*model.load_weights\(path\)"):
         load_backbone(request(model, weights="a.h5"))

@@ -20,7 +20,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (N, *SIZE, 3), dtype=np.uint8
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     paths = [str(folder / f"{i:02}ü.png") for i in range(N)]
     for path, pixels in zip(paths, PIXELS, strict=True):
         Image.fromarray(pixels).save(path)
@@ -55,7 +55,7 @@ def test_data_sets_give_the_same_pixels(tf, paths, stream):
         assert np.abs(difference).max() <= (stream == "half floats")
 
 
-def test_pictures_of_different_sizes_come_ragged(tf):
+def test_images_of_different_sizes_come_ragged(tf):
     grown = [np.ascontiguousarray(PIXELS[i, : 8 + i, : 20 - i]) for i in range(5)]
     spec = tf.TensorSpec((None, None, 3), tf.uint8)
     X = tf.data.Dataset.from_generator(lambda: iter(grown), output_signature=spec).ragged_batch(2)
@@ -75,14 +75,14 @@ def test_featurizer_takes_data_sets_in_all_its_verbs(tf, paths):
 
 
 @pytest.mark.parametrize("labels", ["numbers", "strings", "column"])
-def test_labels_come_with_their_pictures(tf, labels):
+def test_labels_come_with_their_images(tf, labels):
     given = {"numbers": LABELS, "strings": np.array(["cat", "dog", "hôtel"])[LABELS], "column": LABELS[:, None]}[labels]
     X = slices(tf, PIXELS, given).shuffle(N, seed=0).batch(4)
     assert is_labelled_stream(X)
     for _ in range(2):
         seen = 0
-        for pictures, of_batch in labelled_batches(X):
-            (batch,) = read_batches(pictures, batch_size=4, image_size=SIZE)
+        for images, of_batch in labelled_batches(X):
+            (batch,) = read_batches(images, batch_size=4, image_size=SIZE)
             rows = [int(np.flatnonzero((image == PIXELS).all(axis=(1, 2, 3)))[0]) for image in batch.images]
             np.testing.assert_array_equal(of_batch, given.reshape(-1)[rows])
             assert of_batch.dtype.kind == given.dtype.kind
@@ -93,10 +93,10 @@ def test_labels_come_with_their_pictures(tf, labels):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda tf: slices(tf, PIXELS), r"single picture \(<array \(32, 24, 3\) uint8>\): pass X.batch\(32\)"),
-        (lambda tf: slices(tf, PIXELS[..., 0]), r"single picture .*pass X.batch\(32\)"),
-        (lambda tf: slices(tf, PIXELS, LABELS), r"single picture with its label: pass X.batch\(32\)"),
-        (lambda tf: slices(tf, ["a.jpg"]), r"single picture \('a.jpg'\): pass X.batch\(32\)"),
+        (lambda tf: slices(tf, PIXELS), r"single image \(<array \(32, 24, 3\) uint8>\): pass X.batch\(32\)"),
+        (lambda tf: slices(tf, PIXELS[..., 0]), r"single image .*pass X.batch\(32\)"),
+        (lambda tf: slices(tf, PIXELS, LABELS), r"single image with its label: pass X.batch\(32\)"),
+        (lambda tf: slices(tf, ["a.jpg"]), r"single image \('a.jpg'\): pass X.batch\(32\)"),
         (lambda tf: slices(tf, PIXELS).repeat().batch(2), r"repeats forever: leave .repeat\(\) out"),
         (
             lambda tf: slices(tf, {"image": PIXELS, "label": LABELS}).batch(2),
@@ -127,8 +127,8 @@ def test_image_dataset_from_directory_gives_levels_as_floats_and_needs_a_cast(tf
     with pytest.raises(ImageReadError, match=r"floats must lie in \[0, 1\], .* pass uint8 levels"):
         list(read_batches(X, batch_size=4, image_size=SIZE))
     X = X.map(lambda images, labels: (tf.cast(tf.round(images), tf.uint8), labels))
-    ((pictures, labels),) = labelled_batches(X)
-    (batch,) = read_batches(pictures, batch_size=4, image_size=SIZE)
+    ((batch_images, labels),) = labelled_batches(X)
+    (batch,) = read_batches(batch_images, batch_size=4, image_size=SIZE)
     np.testing.assert_array_equal(batch.images, PIXELS[:2])
     assert labels.tolist() == [0, 1]
 

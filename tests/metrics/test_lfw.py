@@ -82,9 +82,9 @@ def test_names_may_hold_spaces_and_letters_of_all_kinds(tmp_path):
         ("1\t1\nAda\t1\t2\nAda\t1\t2\n", "line 3: must be 'name number name number', a pair of two people"),
         (
             "1\t1\n\nAda\t1\tzwei\nAda\t1\tBob\t1\n",
-            "line 3: the number of a picture must be an integer from 1; got 'zwei'",
+            "line 3: the number of an image must be an integer from 1; got 'zwei'",
         ),
-        ("1\t1\nAda\t0\t2\nAda\t1\tBob\t1\n", "line 2: the number of a picture must be an integer from 1; got '0'"),
+        ("1\t1\nAda\t0\t2\nAda\t1\tBob\t1\n", "line 2: the number of an image must be an integer from 1; got '0'"),
         ("1\t1\nAda\t1\t2\nAda\t1\tAda\t2\n", "line 3: 'Ada' is paired with itself"),
         ("1\t1\nAda\t1\t2\nAda\t1\tBob\t1\nAda\t1\t3\n", "line 4: one pair too many; line 1 promises 2 pairs"),
         ("2\t1\nAda\t1\t2\nAda\t1\tBob\t1\n", "ends after line 3 with 2 pairs; line 1 promises 4 pairs: 2 folds"),

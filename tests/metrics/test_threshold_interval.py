@@ -65,8 +65,8 @@ def test_without_items__pairs_are_drawn(target, ties):
 
 
 @st.composite
-def pairs_of_pictures(draw):
-    """Few pictures, in many pairs or in one; some are compared with themselves."""
+def pairs_of_images(draw):
+    """Few images, in many pairs or in one; some are compared with themselves."""
     n = draw(st.integers(2, 14))
     y_true = draw(st.lists(st.booleans(), min_size=n, max_size=n).filter(lambda y: any(y) and not all(y)))
     scores = draw(st.lists(st.integers(-8, 8).map(lambda i: i / 4), min_size=n, max_size=n))
@@ -74,9 +74,9 @@ def pairs_of_pictures(draw):
     return np.array(y_true), np.array(scores), np.array(draw(st.lists(st.tuples(name, name), min_size=n, max_size=n)))
 
 
-@given(pairs_of_pictures(), st.sampled_from(TARGETS), st.integers(0, 2**32 - 1))
+@given(pairs_of_images(), st.sampled_from(TARGETS), st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
-def test_with_items__pictures_are_drawn_and_pairs_of_no_others_by_themselves(drawn_pairs, target, seed):
+def test_with_items__images_are_drawn_and_pairs_of_no_others_by_themselves(drawn_pairs, target, seed):
     y_true, scores, items = drawn_pairs
     options = {"items": items, "confidence": 0.9, "n_resamples": 6}
     interval = threshold_interval(y_true, scores, target, random_state=seed, **options)
@@ -93,12 +93,12 @@ def test_items__may_be_names_of_any_kind():
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_pairs_that_share_no_picture__are_drawn_as_without_items(target):
+def test_pairs_that_share_no_image__are_drawn_as_without_items(target):
     y_true, scores = random_pairs(n=60)
     options = {"n_resamples": 40, "random_state": 3}
     expected = threshold_interval(y_true, scores, target, **options)
     items = np.arange(120).reshape(60, 2)
-    items[7, 1] = items[7, 0]  # a picture compared with itself is in no other pair either
+    items[7, 1] = items[7, 0]  # an image compared with itself is in no other pair either
     assert threshold_interval(y_true, scores, target, items=items, **options) == expected
 
 
@@ -122,17 +122,17 @@ def test_seed__repeats_the_interval():
     assert first == again != other
 
 
-def portraits_with_an_effect(rng, n_pictures=24):
-    """All pairs of pictures that raise or lower all scores they are in; a threshold of 1 gives equal rates."""
-    first, second = np.triu_indices(n_pictures, 1)
-    person = np.arange(n_pictures) % 6
+def portraits_with_an_effect(rng, n_images=24):
+    """All pairs of images that raise or lower all scores they are in; a threshold of 1 gives equal rates."""
+    first, second = np.triu_indices(n_images, 1)
+    person = np.arange(n_images) % 6
     y_true = person[first] == person[second]
-    effect = rng.normal(scale=0.5, size=n_pictures)
+    effect = rng.normal(scale=0.5, size=n_images)
     scores = 2.0 * y_true + effect[first] + effect[second] + 0.3 * rng.normal(size=len(first))
     return y_true, scores, np.column_stack((first, second))
 
 
-def test_pairs_that_share_pictures__make_the_interval_wider_and_right():
+def test_pairs_that_share_images__make_the_interval_wider_and_right():
     rng = np.random.default_rng(0)
     covered, widths = np.zeros((2, 60), dtype=bool), np.zeros((2, 60))
     for i in range(60):
@@ -140,8 +140,8 @@ def test_pairs_that_share_pictures__make_the_interval_wider_and_right():
         for row, drawn_by in enumerate((None, items)):
             low, high = threshold_interval(y_true, scores, "eer", items=drawn_by, n_resamples=60, random_state=i)
             covered[row, i], widths[row, i] = low <= 1 <= high, high - low
-    by_pairs, by_pictures = covered.mean(axis=1)
-    assert by_pictures > 0.85
+    by_pairs, by_images = covered.mean(axis=1)
+    assert by_images > 0.85
     assert by_pairs < 0.7  # it says 0.95
     assert widths[1].mean() > 1.5 * widths[0].mean()
 
@@ -157,7 +157,7 @@ def test_independent_pairs__are_covered_as_often_as_promised():
     assert 0.8 < np.mean(covered) < 0.98
 
 
-@pytest.mark.parametrize("items", [None, [["a", "b"], ["a", "c"]]], ids=["pairs", "pictures"])
+@pytest.mark.parametrize("items", [None, [["a", "b"], ["a", "c"]]], ids=["pairs", "images"])
 def test_one_pair_of_each_kind__is_drawn_until_both_are_there(items):
     interval = threshold_interval([0, 1], [0.0, 1.0], "eer", items=items, n_resamples=5, random_state=0)
     assert interval == (0.5, 0.5)
@@ -174,7 +174,7 @@ def test_rate_that_few_pairs_decide__is_not_warned_of_in_every_resample():
     [
         (
             {"items": np.zeros((3, 2))},
-            r"items must hold the two pictures of each of the 4 pairs; got the shape \(3, 2\)",
+            r"items must hold the two images of each of the 4 pairs; got the shape \(3, 2\)",
         ),
         ({"items": np.zeros((4, 3))}, r"got the shape \(4, 3\)"),
         ({"items": np.zeros(4)}, r"got the shape \(4,\)"),

@@ -131,7 +131,7 @@ def test_ties__go_to_the_smaller_position(reranker):
     assert (np.diff(positions)[tied] > 0).all()
 
 
-def test_ties__copies_of_one_picture_keep_their_order(reranker):
+def test_ties__copies_of_one_image_keep_their_order(reranker):
     G = np.repeat(clustered(1), 30, axis=0)
     fitted = clone(reranker).set_params(k=40).fit(G)
     assert_array_equal(fitted.rerank(G[:1], 30)[1], [np.arange(30)])

@@ -1,4 +1,4 @@
-"""Projections, labels as integers, and a choice of pictures by class."""
+"""Projections, labels as integers, and a choice of images by class."""
 
 import numpy as np
 import pandas as pd

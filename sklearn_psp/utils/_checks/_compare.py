@@ -24,7 +24,7 @@ def assert_rows_close(actual: Any, expected: Any, *, rtol: float, message: str) 
 
     Parameters
     ----------
-    actual, expected : array-like of shape (n_pictures, n_features)
+    actual, expected : array-like of shape (n_images, n_features)
         Descriptors.
     rtol : float
         Largest ||actual - expected|| / ||expected|| of a row.

@@ -1,4 +1,4 @@
-"""What one picture that cannot be read does to the others."""
+"""What one image that cannot be read does to the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_psp.exceptions import ImageReadWarning
 from sklearn_psp.utils._checks._compare import assert_refused, assert_rows_close, fresh
-from sklearn_psp.utils._checks._pictures import tiny_pictures
+from sklearn_psp.utils._checks._images import tiny_images
 
 __all__ = ["WHERE", "check_image_bad_item_becomes_nan", "check_image_bad_item_raises", "with_bad_file"]
 
@@ -16,46 +16,46 @@ WHERE = 2
 
 
 def check_image_bad_item_raises(name, estimator):
-    """Check that a picture that cannot be read is an error that names it.
+    """Check that an image that cannot be read is an error that names it.
 
     Parameters
     ----------
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned. A parameter `on_error` is set to `"raise"`.
+        Any transformer of images; it is cloned. A parameter `on_error` is set to `"raise"`.
     """
-    with tiny_pictures() as pictures:
+    with tiny_images() as images:
         estimator = fresh(estimator, on_error="raise")
-        bad = with_bad_file(pictures)
+        bad = with_bad_file(images)
         assert_refused(lambda: estimator.fit_transform(bad), f"{name}.fit_transform of a bad file", any_of=[bad[WHERE]])
-        estimator.fit(pictures.paths)
+        estimator.fit(images.paths)
         assert_refused(lambda: estimator.transform(bad), f"{name}.transform of a bad file", any_of=[bad[WHERE]])
-        content = [*pictures.encoded]
+        content = [*images.encoded]
         content[WHERE] = content[WHERE][:40]
         what = f"{name}.transform of bytes cut short"
         assert_refused(lambda: estimator.transform(content), what, any_of=[f"X[{WHERE}]"])
 
 
 def check_image_bad_item_becomes_nan(name, estimator):
-    """Check that `on_error="nan"` makes a row of NaN and a warning of a bad picture, and leaves the others alone.
+    """Check that `on_error="nan"` makes a row of NaN and a warning of a bad image, and leaves the others alone.
 
     Parameters
     ----------
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        A transformer of pictures with the parameter `on_error`; it is cloned.
+        A transformer of images with the parameter `on_error`; it is cloned.
     """
-    with tiny_pictures() as pictures:
-        estimator = fresh(estimator, on_error="nan").fit(pictures.paths)
+    with tiny_images() as images:
+        estimator = fresh(estimator, on_error="nan").fit(images.paths)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ImageReadWarning)
-            expected = np.array(estimator.transform(pictures.paths))
+            expected = np.array(estimator.transform(images.paths))
         expected[WHERE] = np.nan
-        missing = [*pictures.paths]
-        missing[WHERE] = str(pictures.folder / "not_there.png")
-        for kind, X in {"a bad file": with_bad_file(pictures), "a missing file": missing}.items():
+        missing = [*images.paths]
+        missing[WHERE] = str(images.folder / "not_there.png")
+        for kind, X in {"a bad file": with_bad_file(images), "a missing file": missing}.items():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 rows = estimator.transform(X)
@@ -74,10 +74,10 @@ def check_image_bad_item_becomes_nan(name, estimator):
             )
 
 
-def with_bad_file(pictures):
+def with_bad_file(images):
     """Return the paths, with that of a broken file at `WHERE`."""
-    bad = pictures.folder / "bad.png"
-    bad.write_bytes(pictures.encoded[WHERE][:40])  # the header alone
-    paths = [*pictures.paths]
+    bad = images.folder / "bad.png"
+    bad.write_bytes(images.encoded[WHERE][:40])  # the header alone
+    paths = [*images.paths]
     paths[WHERE] = str(bad)
     return paths

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp.utils._checks._compare import assert_rows_close, fresh
-from sklearn_psp.utils._checks._pictures import tiny_pictures
+from sklearn_psp.utils._checks._images import tiny_images
 
 __all__ = [
     "check_image_clone",
@@ -34,12 +34,12 @@ def check_image_transform_keeps_dict(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures() as pictures:
-        estimator = fresh(estimator).fit(pictures.paths)
+    with tiny_images() as images:
+        estimator = fresh(estimator).fit(images.paths)
         before = _hashes(vars(estimator))
-        estimator.transform(pictures.paths)
+        estimator.transform(images.paths)
         changed = _changed(before, _hashes(vars(estimator)))
         assert not changed, f"{name}.transform must change no attribute, it changed {changed}"
 
@@ -52,13 +52,13 @@ def check_image_fit_keeps_params(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer or classifier of pictures; it is cloned.
+        Any transformer or classifier of images; it is cloned.
     """
-    with tiny_pictures() as pictures:
+    with tiny_images() as images:
         estimator = fresh(estimator)
         before = _hashes(estimator.get_params())
-        y = [0, 1] * (len(pictures.paths) // 2)
-        assert estimator.fit(pictures.paths, y) is estimator, f"{name}.fit must return the estimator itself"
+        y = [0, 1] * (len(images.paths) // 2)
+        assert estimator.fit(images.paths, y) is estimator, f"{name}.fit must return the estimator itself"
         changed = _changed(before, _hashes(estimator.get_params()))
         assert not changed, f"{name}.fit must leave the parameters as they were, it changed {changed}"
 
@@ -71,34 +71,34 @@ def check_image_clone(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures() as pictures:
-        fitted = fresh(estimator).fit(pictures.paths)
+    with tiny_images() as images:
+        fitted = fresh(estimator).fit(images.paths)
         copy = clone(fitted)
         changed = _changed(_hashes(fitted.get_params()), _hashes(copy.get_params()))
         assert not changed, f"{name}: a clone must have equal parameters, different are {changed}"
-        _assert_unfitted(copy, pictures, f"{name}: a clone of a fitted estimator")
+        _assert_unfitted(copy, images, f"{name}: a clone of a fitted estimator")
         message = f"{name}: a clone must fit alike"
-        rows = copy.fit(pictures.paths).transform(pictures.paths)
-        assert_rows_close(rows, fitted.transform(pictures.paths), rtol=1e-5, message=message)
+        rows = copy.fit(images.paths).transform(images.paths)
+        assert_rows_close(rows, fitted.transform(images.paths), rtol=1e-5, message=message)
 
 
 def check_image_pickle(name, estimator):
-    """Check that a fitted estimator gives equal rows after pickling, fitted on pictures that are gone.
+    """Check that a fitted estimator gives equal rows after pickling, fitted on images that are gone.
 
     Parameters
     ----------
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures(seed=1) as others:
+    with tiny_images(seed=1) as others:
         estimator = fresh(estimator).fit(others.paths)
-    with tiny_pictures() as pictures:
-        expected = np.asarray(estimator.transform(pictures.paths))
-        rows = np.asarray(pickle.loads(pickle.dumps(estimator)).transform(pictures.paths))
+    with tiny_images() as images:
+        expected = np.asarray(estimator.transform(images.paths))
+        rows = np.asarray(pickle.loads(pickle.dumps(estimator)).transform(images.paths))
         assert np.array_equal(rows, expected), f"{name} must give equal rows before and after pickling"
 
 
@@ -110,13 +110,13 @@ def check_image_unfitted(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures() as pictures:
-        _assert_unfitted(fresh(estimator), pictures, f"{name}: an unfitted estimator")
+    with tiny_images() as images:
+        _assert_unfitted(fresh(estimator), images, f"{name}: an unfitted estimator")
         pickled = pickle.loads(pickle.dumps(fresh(estimator)))
-        _assert_unfitted(pickled, pictures, f"{name}: an unfitted estimator after pickling")
-        pickled.fit(pictures.paths).transform(pictures.paths)
+        _assert_unfitted(pickled, images, f"{name}: an unfitted estimator after pickling")
+        pickled.fit(images.paths).transform(images.paths)
 
 
 def check_image_set_output_pandas(name, estimator):
@@ -127,19 +127,19 @@ def check_image_set_output_pandas(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        A transformer of pictures with `get_feature_names_out`; it is cloned.
+        A transformer of images with `get_feature_names_out`; it is cloned.
     """
-    with tiny_pictures() as pictures:
-        estimator = fresh(estimator).fit(pictures.paths)
-        expected = np.asarray(estimator.transform(pictures.paths))
+    with tiny_images() as images:
+        estimator = fresh(estimator).fit(images.paths)
+        expected = np.asarray(estimator.transform(images.paths))
         names = list(estimator.get_feature_names_out())
         n_names = len(set(names))
         assert n_names == expected.shape[1], f"{name}: {n_names} different names for {expected.shape[1]} columns"
         estimator.set_output(transform="pandas")
-        ids = pd.Index([f"picture {i}" for i in range(len(expected))])
+        ids = pd.Index([f"image {i}" for i in range(len(expected))])
         for kind, X, index in (
-            ("a list", pictures.paths, pd.RangeIndex(len(expected))),
-            ("a DataFrame", pd.DataFrame({"path": pictures.paths}, index=ids), ids),
+            ("a list", images.paths, pd.RangeIndex(len(expected))),
+            ("a DataFrame", pd.DataFrame({"path": images.paths}, index=ids), ids),
         ):
             frame = estimator.transform(X)
             assert isinstance(frame, pd.DataFrame), f"{name}: set_output must give a DataFrame, got {type(frame)}"
@@ -157,16 +157,16 @@ def check_image_fit_transform(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures() as pictures:
+    with tiny_images() as images:
         together = fresh(estimator)
-        rows = together.fit_transform(pictures.paths)
+        rows = together.fit_transform(images.paths)
         message = f"{name}: fit_transform(X) and fit(X).transform(X) must give the same rows"
-        expected = fresh(estimator).fit(pictures.paths).transform(pictures.paths)
+        expected = fresh(estimator).fit(images.paths).transform(images.paths)
         assert_rows_close(rows, expected, rtol=1e-5, message=message)
         message = f"{name}: fit_transform(X) must fit as fit(X) does"
-        assert_rows_close(together.transform(pictures.paths), expected, rtol=1e-5, message=message)
+        assert_rows_close(together.transform(images.paths), expected, rtol=1e-5, message=message)
 
 
 def check_image_refit_forgets(name, estimator):
@@ -177,14 +177,14 @@ def check_image_refit_forgets(name, estimator):
     name : str
         Name of the estimator, for messages.
     estimator : estimator
-        Any transformer of pictures; it is cloned.
+        Any transformer of images; it is cloned.
     """
-    with tiny_pictures() as pictures, tiny_pictures(n_pictures=4, seed=1) as others:
-        once = fresh(estimator).fit(pictures.paths)
-        twice = fresh(estimator).fit(others.array).fit(pictures.paths)
-        message = f"{name}: fit must forget the pictures it was fitted on before"
-        expected = once.transform(pictures.paths)
-        assert_rows_close(twice.transform(pictures.paths), expected, rtol=1e-5, message=message)
+    with tiny_images() as images, tiny_images(n_images=4, seed=1) as others:
+        once = fresh(estimator).fit(images.paths)
+        twice = fresh(estimator).fit(others.array).fit(images.paths)
+        message = f"{name}: fit must forget the images it was fitted on before"
+        expected = once.transform(images.paths)
+        assert_rows_close(twice.transform(images.paths), expected, rtol=1e-5, message=message)
         different = sorted(set(vars(once)) ^ set(vars(twice)))
         assert not different, f"{name}: fitting again must leave the same attributes, different are {different}"
 
@@ -204,7 +204,7 @@ def _changed(before, after):
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
-def _assert_unfitted(estimator, pictures, what):
+def _assert_unfitted(estimator, images, what):
     try:
         check_is_fitted(estimator)
     except NotFittedError:
@@ -212,7 +212,7 @@ def _assert_unfitted(estimator, pictures, what):
     else:
         raise AssertionError(f"{what} must not pass for fitted")
     try:
-        estimator.transform(pictures.paths)
+        estimator.transform(images.paths)
     except NotFittedError:
         return
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The forms that X may have, behind one face: pictures in order, each read on its own."""
+"""The forms that X may have, behind one face: images in order, each read on its own."""
 
 from __future__ import annotations
 
@@ -11,75 +11,75 @@ import numpy as np
 from sklearn_psp._images._content import array_key
 from sklearn_psp._images._sources import describe_source, is_path, known_key, load_source
 
-__all__ = ["ArrayPictures", "ItemPictures", "PictureStream", "Pictures", "RowPictures", "SomePictures"]
+__all__ = ["ArrayImages", "ImageStream", "Images", "ItemImages", "RowImages", "SomeImages"]
 
 
-class Pictures:
-    """Pictures in order.
+class Images:
+    """Images in order.
 
     Attributes
     ----------
-    n_pictures : int or None
+    n_images : int or None
         None for an iterable of batches, whose length shows only when it has been read.
     dtype : numpy.dtype
         Of the batches: uint8, or float32 for a table of floats.
     """
 
-    n_pictures: int | None
+    n_images: int | None
     dtype = np.dtype(np.uint8)
 
     def get(self, i: int) -> Any:
-        """Return picture i as it was given."""
+        """Return image i as it was given."""
         raise NotImplementedError
 
     def describe(self, i: int) -> str:
-        """Say what picture i came from: its path, or what it is."""
+        """Say what image i came from: its path, or what it is."""
         return describe_source(self.get(i))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the pictures as they were given."""
-        return (self.get(i) for i in range(self.n_pictures))
+        """Yield the images as they were given."""
+        return (self.get(i) for i in range(self.n_images))
 
     def missing_files(self) -> list[int]:
         """Positions of the paths that name no file."""
         return []
 
     def load(self, source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
-        """Read one picture that `get` or iterating gave: the key of its content, and what decodes it at full size.
+        """Read one image that `get` or iterating gave: the key of its content, and what decodes it at full size.
 
         Raises
         ------
-        PictureRefusedError
+        ImageRefusedError
             With the reason; the returned callable may raise it too.
         """
         return load_source(source)
 
     def known_key(self, i: int) -> bytes | None:
-        """Return the key of picture i where that takes no reading, else None."""
+        """Return the key of image i where that takes no reading, else None."""
         return known_key(self.get(i))
 
     def row(self, i: int) -> int:
-        """Return the position in X of picture i."""
+        """Return the position in X of image i."""
         return i
 
     @property
     def n_rows(self) -> int | None:
-        """Number of pictures of X, of which these may be some."""
-        return self.n_pictures
+        """Number of images of X, of which these may be some."""
+        return self.n_images
 
     def ready(self, image_size: tuple[int, int]) -> Callable[[int, int], np.ndarray] | None:
         """Return a function from (start, stop) to finished images where there is nothing to do, else None."""
         return None
 
 
-class ItemPictures(Pictures):
-    """A sequence of pictures of any kind, mixed as you like."""
+class ItemImages(Images):
+    """A sequence of images of any kind, mixed as you like."""
 
     def __init__(self, items: Sequence | np.ndarray, *, in_memory: bool = True):
         self._items = items
-        # A lazy sequence may open or decode a picture whenever it is asked for one: ask once.
+        # A lazy sequence may open or decode an image whenever it is asked for one: ask once.
         self._in_memory = in_memory
-        self.n_pictures = len(items)
+        self.n_images = len(items)
 
     def get(self, i):
         return self._items[i]
@@ -93,12 +93,12 @@ class ItemPictures(Pictures):
         return [i for i, item in enumerate(self._items) if is_path(item) and not os.path.exists(item)]
 
 
-class ArrayPictures(Pictures):
+class ArrayImages(Images):
     """An array (n, h, w) or (n, h, w, c), or a tensor (n, h, w) or (n, c, h, w); never copied as a whole."""
 
     def __init__(self, array):
         self._array = array
-        self.n_pictures = len(array)
+        self.n_images = len(array)
 
     def get(self, i):
         return self._array[i]
@@ -112,8 +112,8 @@ class ArrayPictures(Pictures):
         return lambda start, stop: np.ascontiguousarray(array[start:stop])
 
 
-class RowPictures(Pictures):
-    """A table of numbers, one picture a row; see `as_pictures` for the scale."""
+class RowImages(Images):
+    """A table of numbers, one image a row; see `as_images` for the scale."""
 
     dtype = np.dtype(np.float32)
 
@@ -121,33 +121,33 @@ class RowPictures(Pictures):
         self._table = table
         self._shape = image_shape if len(image_shape) == 3 else (*image_shape, 1)
         self._scale = 255.0 if table.dtype.kind == "f" else 1.0
-        self.n_pictures = len(table)
+        self.n_images = len(table)
 
     def get(self, i):
         return self._table[i]
 
     def load(self, source):
-        picture = self._rgb(source)
-        return array_key(picture), lambda: picture
+        image = self._rgb(source)
+        return array_key(image), lambda: image
 
     def known_key(self, i):
         return None
 
     def _rgb(self, source):
         with np.errstate(over="ignore"):  # rows are taken as they are
-            picture = np.multiply(source, self._scale, dtype=np.float64).astype(np.float32).reshape(self._shape)
+            image = np.multiply(source, self._scale, dtype=np.float64).astype(np.float32).reshape(self._shape)
         if self._shape[2] == 4:
-            alpha = picture[:, :, 3:] / np.float32(255.0)
-            return picture[:, :, :3] * alpha + np.float32(255.0) * (1 - alpha)
-        return np.repeat(picture, 3, axis=2) if self._shape[2] == 1 else picture
+            alpha = image[:, :, 3:] / np.float32(255.0)
+            return image[:, :, :3] * alpha + np.float32(255.0) * (1 - alpha)
+        return np.repeat(image, 3, axis=2) if self._shape[2] == 1 else image
 
 
-class PictureStream(Pictures):
+class ImageStream(Images):
     """An iterable of batches, read once, one batch at a time."""
 
-    n_pictures = None
+    n_images = None
 
-    def __init__(self, batches, open_batch: Callable[[int, Any], Pictures]):
+    def __init__(self, batches, open_batch: Callable[[int, Any], Images]):
         self._batches = batches
         self._open_batch = open_batch
 
@@ -159,34 +159,34 @@ class PictureStream(Pictures):
             yield from self._open_batch(position, batch)
 
 
-class SomePictures(Pictures):
-    """Some of other pictures, which keep their positions in X."""
+class SomeImages(Images):
+    """Some of other images, which keep their positions in X."""
 
-    def __init__(self, pictures: Pictures, rows: Sequence[int]):
-        self._pictures = pictures
+    def __init__(self, images: Images, rows: Sequence[int]):
+        self._images = images
         self._rows = rows
-        self.n_pictures = len(rows)
-        self.dtype = pictures.dtype
+        self.n_images = len(rows)
+        self.dtype = images.dtype
 
     def get(self, i):
-        return self._pictures.get(self._rows[i])
+        return self._images.get(self._rows[i])
 
     def row(self, i):
-        return self._pictures.row(self._rows[i])
+        return self._images.row(self._rows[i])
 
     @property
     def n_rows(self):
-        return self._pictures.n_rows
+        return self._images.n_rows
 
     def describe(self, i):
-        return self._pictures.describe(self._rows[i])
+        return self._images.describe(self._rows[i])
 
     def load(self, source):
-        return self._pictures.load(source)
+        return self._images.load(source)
 
     def known_key(self, i):
-        return self._pictures.known_key(self._rows[i])
+        return self._images.known_key(self._rows[i])
 
     def missing_files(self):
         places = {row: i for i, row in enumerate(self._rows)}
-        return [places[row] for row in self._pictures.missing_files() if row in places]
+        return [places[row] for row in self._images.missing_files() if row in places]
