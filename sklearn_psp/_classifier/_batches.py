@@ -7,9 +7,9 @@ import numpy as np
 from sklearn_psp._classifier._describing import Described, describe
 from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of
 from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._images import failures_frame
 from sklearn_psp._training import ImageBatches, PartBatches, StreamBatches, make_augmentation
 from sklearn_psp.exceptions import ImageReadError
+from sklearn_psp.utils._descriptions import failures_frame
 
 __all__ = ["training_batches", "validation_batches"]
 

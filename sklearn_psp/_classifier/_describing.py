@@ -8,8 +8,9 @@ import numpy as np
 
 from sklearn_psp._classifier._labelled import Labelled, without
 from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._images import ImageStream, ReadFailure, SomeImages, read_batches
+from sklearn_psp._images import ImageStream, SomeImages, read_batches
 from sklearn_psp.exceptions import ImageReadError
+from sklearn_psp.utils._descriptions import Failure
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["Described", "describe"]
@@ -30,14 +31,14 @@ class Described:
         Without the images that could not be read.
     left_out : list of int
         Places of those.
-    failures : list of ReadFailure
+    failures : list of Failure
         And why.
     """
 
     parts: np.ndarray
     data: Labelled
     left_out: list[int] = field(default_factory=list)
-    failures: list[ReadFailure] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 def describe(featurizer: PSPNetFeaturizer, data: Labelled, *, joined: bool, verbose: int = 0) -> Described:

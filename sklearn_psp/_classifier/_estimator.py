@@ -14,8 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._classifier._featurizers import trained_featurizer
-from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._featurizer._state import PackedStateMixin
+from sklearn_psp._featurizer import PackedStateMixin, PSPNetFeaturizer
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning
 from sklearn_psp.utils._compat import (
     CallbackSupportMixin,
@@ -471,14 +470,14 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         self.__dict__.pop("errors_", None)
         if self.on_error == "raise":
             return
-        from sklearn_psp._images import failures_frame
+        from sklearn_psp.utils._descriptions import failures_frame
 
         self.errors_ = failures_frame(failures)
         if failures:
             self._warn_of(failures, "images")
 
     def _warn_of(self, failures, what):
-        from sklearn_psp._images import failures_frame
+        from sklearn_psp.utils._descriptions import failures_frame
 
         first = failures[0]
         warnings.warn(

@@ -18,7 +18,6 @@ from sklearn_psp._classifier._identity import identity_of, parameters_of
 from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of, without
 from sklearn_psp._classifier._models import initial_model, restored_model, train_head
 from sklearn_psp._classifier._validation import given_validation, of_some_weight, split
-from sklearn_psp._images import ReadFailure
 from sklearn_psp._training import (
     Checkpoint,
     Settings,
@@ -30,6 +29,7 @@ from sklearn_psp._training import (
     seeded,
     trainable_copy,
 )
+from sklearn_psp.utils._descriptions import Failure
 
 __all__ = ["fit", "partial_fit"]
 
@@ -67,7 +67,7 @@ def fit(classifier, data: Labelled, validation_data: Any, on_epoch: Callable) ->
         classifier._report(described.failures)
         data, left_out, failures = described.data, described.left_out, described.failures
     else:
-        left_out, failures = kept["left_out"], [ReadFailure(*failure) for failure in kept["failures"]]
+        left_out, failures = kept["left_out"], [Failure(*failure) for failure in kept["failures"]]
         classifier._report(failures)
         data = without(data, left_out) if left_out else data
     if not goes_on:

@@ -13,9 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from sklearn_psp._images import Images, SomeImages, as_images, is_labelled_stream, labelled_batches
-from sklearn_psp._images._content import array_key
-from sklearn_psp._images._sources import is_path
+from sklearn_psp._images import Images, SomeImages, array_key, as_images, is_labelled_stream, is_path, labelled_batches
 from sklearn_psp.utils._compat import _check_sample_weight
 
 __all__ = ["Labelled", "check_classes", "labelled", "weights_of", "without"]

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sklearn_psp._featurizer import PSPNetFeaturizer
-from sklearn_psp._featurizer._center import shrunk_mean
+from sklearn_psp._featurizer import PSPNetFeaturizer, shrunk_mean
 from sklearn_psp._nets import PyramidPooling
 from sklearn_psp._training import PartBatches, PartModel, Training
 from sklearn_psp.utils._validation import check_bin_sizes

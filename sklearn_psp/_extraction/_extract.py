@@ -10,8 +10,9 @@ import numpy as np
 
 from sklearn_psp._extraction._cached import CachedFeatures
 from sklearn_psp._extraction._table import Batcher, FeatureTable
-from sklearn_psp._images import Images, ReadFailure, SomeImages, read_batches
+from sklearn_psp._images import Images, SomeImages, read_batches
 from sklearn_psp._nets import Runner
+from sklearn_psp.utils._descriptions import Failure
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["extract"]
@@ -29,7 +30,7 @@ def extract(
     reading: dict[str, Any],
     cache: CachedFeatures | None = None,
     verbose: int = 0,
-) -> tuple[np.ndarray, list[ReadFailure]]:
+) -> tuple[np.ndarray, list[Failure]]:
     """Compute the features of images.
 
     Parameters
@@ -53,7 +54,7 @@ def extract(
     -------
     features : ndarray of shape (n_images, *shape), float32
         Rows of NaN for images that could not be read.
-    failures : list of ReadFailure
+    failures : list of Failure
         Those images, in order.
     """
     with progress(images.n_images, "describing images", "image", verbose) as bar:
@@ -73,7 +74,7 @@ class _Extraction:
         self.table = FeatureTable(images.n_images, shape)
         self.first: dict[bytes, int] = {}  # where a content was met first
         self.copies: dict[int, int] = {}
-        self.failures: list[ReadFailure] = []
+        self.failures: list[Failure] = []
         self.failed: list[int] = []  # their places; a failure's own index is that in X
         self.lost: list[int] = []  # rows that were in the cache when they were read, but not when they were needed
         self.n_read = 0

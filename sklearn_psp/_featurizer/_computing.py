@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 
 import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp.exceptions import ImageReadWarning, WeightsError
+from sklearn_psp.exceptions import WeightsError
+from sklearn_psp.utils._descriptions import Descriptions, failures_frame
 from sklearn_psp.utils._tables import check_rows, parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
@@ -141,7 +141,7 @@ class ComputingMixin:
         # The largest first: the others are made from it.
         return _nets.Views(sorted(sizes, reverse=True), flip=self.flip)
 
-    def _compute(self, X, method):
+    def _compute(self, X, method, on_error=None):
         """Read X batch by batch, and return the features and the failures."""
         from sklearn_psp._extraction import CachedFeatures, extract
         from sklearn_psp._images import as_images
@@ -166,39 +166,18 @@ class ComputingMixin:
         reading = {
             "image_size": runner.views.sizes[0],
             "resize": self.resize,
-            "on_error": self.on_error,
+            "on_error": on_error or self.on_error,
             "n_jobs": self.n_jobs,
         }
         return extract(images, runner, method, shape, reading=reading, cache=cache, verbose=self.verbose)
 
     def _projection_key(self):
-        from sklearn_psp._images._content import array_key
+        from sklearn_psp._images import array_key
 
         projection = self._checked_projection()
         return None if projection is None else array_key(projection)
 
-    def _describe(self, X, method):
+    def _describe(self, X, method, on_error=None):
         check_is_fitted(self)
-        features, failures = self._compute(check_rows(self, X, reset=False), method)
-        self._report(failures)
-        return features
-
-    def _report(self, failures, *, keep=False):
-        """Warn of the images that could not be read, and in fit keep them."""
-        if self.on_error == "raise":
-            return
-        from sklearn_psp._images import failures_frame
-
-        errors = failures_frame(failures)
-        if keep:
-            self.errors_ = errors
-        if failures:
-            first = failures[0]
-            warnings.warn(
-                ImageReadWarning(
-                    f"{len(failures)} images could not be read and are rows of NaN; the first is X[{first.index}] "
-                    f"({first.source}): {first.reason}",
-                    errors,
-                ),
-                stacklevel=3,
-            )
+        features, failures = self._compute(check_rows(self, X, reset=False), method, on_error)
+        return Descriptions(features, failures_frame(failures))

@@ -13,14 +13,17 @@ from sklearn_psp._featurizer._center import shrunk_mean
 from sklearn_psp._featurizer._computing import ComputingMixin
 from sklearn_psp._featurizer._state import StateMixin
 from sklearn_psp._featurizer._weights import learned_weights
-from sklearn_psp._persistence._weights import SavedWeights
+from sklearn_psp._persistence import SavedWeights
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._arrays import unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
+from sklearn_psp.utils._descriptions import Descriptions, failures_frame, warn_of_failures
 from sklearn_psp.utils._tables import check_rows
 from sklearn_psp.utils._validation import check_part_weights
 
-__all__ = ["PSPNetFeaturizer"]
+__all__ = ["UNREADABLE", "PSPNetFeaturizer"]
+
+UNREADABLE = "images could not be read and are rows of NaN"
 
 
 class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimator):
@@ -291,7 +294,9 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         PSPNetFeaturizer
             The fitted estimator.
         """
-        self._fit(X, y)
+        described = self._fit(X, y)
+        if described is not None:
+            warn_of_failures(described.failures, UNREADABLE)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -310,12 +315,34 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_images, n_features_out_), float32
             Descriptors.
         """
-        features = self._fit(X, y)
-        if features is None:
-            features, failures = self._compute(check_rows(self, X, reset=False), "global_features")
-            self._report(failures, keep=True)
-            features = self._normalized(features)
-        return self._centred(features)
+        rows, failures = self.fit_describe(X, y, on_error=None)
+        warn_of_failures(failures, UNREADABLE)
+        return rows
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_describe(self, X, y=None, *, on_error="nan"):
+        """Learn the centre and describe the same images, with the failures as a value.
+
+        Parameters
+        ----------
+        X : collection of images
+            As in `fit`.
+        y : array-like of shape (n_images,), default=None
+            As in `fit`.
+        on_error : {"nan", "raise"} or None, default="nan"
+            As for `describe`.
+
+        Returns
+        -------
+        Descriptions
+            As from `describe`.
+        """
+        described = self._fit(X, y, on_error)
+        if described is None:
+            described = self._describe(X, "global_features", on_error)
+            self._keep_failures(described.failures, on_error)
+            self._normalized(described.rows)
+        return described._replace(rows=self._centred(described.rows))
 
     def transform(self, X):
         """Describe images.
@@ -330,7 +357,29 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         ndarray of shape (n_images, n_features_out_), float32
             Descriptors; rows of NaN for unreadable images with `on_error="nan"`.
         """
-        return self._centred(self._normalized(self._describe(X, "global_features")))
+        rows, failures = self.describe(X, on_error=None)
+        warn_of_failures(failures, UNREADABLE)
+        return rows
+
+    def describe(self, X, *, on_error="nan"):
+        """Describe images, and say of which that was not possible; any number of threads may ask at once.
+
+        Parameters
+        ----------
+        X : collection of images
+            As in `fit`.
+        on_error : {"nan", "raise"} or None, default="nan"
+            What an image does that cannot be read: a row of NaN and a failure, or an `ImageReadError`. None: as the
+            parameter `on_error` says.
+
+        Returns
+        -------
+        Descriptions
+            `rows`, as from `transform`, and `failures`, a DataFrame with the columns `index` (position in X), `source`
+            and `reason`. No warning is issued.
+        """
+        described = self._describe(X, "global_features", on_error)
+        return described._replace(rows=self._centred(self._normalized(described.rows)))
 
     def transform_parts(self, X):
         """Describe the parts of images.
@@ -346,7 +395,9 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             The local features f_i, in the order of `parts_`; of unit length with `normalize=True`, neither weighted nor
             centred. With a `projection` they are projected, and n_components long.
         """
-        return self._describe(X, "projected_features")
+        rows, failures = self._describe(X, "projected_features")
+        warn_of_failures(failures, UNREADABLE)
+        return rows
 
     def get_feature_names_out(self, input_features=None):
         """Name the columns of the descriptors.
@@ -374,8 +425,8 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             ]
         return np.asarray(names, dtype=object)
 
-    def _fit(self, X, y):
-        """Fit, and return the features of X if they had to be computed: normalised, not centred."""
+    def _fit(self, X, y, on_error=None):
+        """Fit, and return the descriptions of X if they had to be computed: normalised, not centred."""
         self._forget_images()
         if X is not None:
             X = check_rows(self, X, reset=True)
@@ -387,14 +438,19 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         self.center_ = np.zeros(self.n_features_out_, dtype=np.float32)
         if not self.center:
             return None
-        features, failures = self._compute(X, "global_features")
-        self._report(failures, keep=True)
+        features, failures = self._compute(X, "global_features", on_error)
+        errors = failures_frame(failures)
+        self._keep_failures(errors, on_error)
         features = self._normalized(features)
         read = features[~np.isnan(features[:, 0])] if failures else features
         if not len(read):
-            raise ImageReadError("none of the images could be read, there is nothing to fit", self.errors_)
+            raise ImageReadError("none of the images could be read, there is nothing to fit", errors)
         self.center_ = shrunk_mean(read)
-        return features
+        return Descriptions(features, errors)
+
+    def _keep_failures(self, errors, on_error):
+        if (on_error or self.on_error) == "nan":
+            self.errors_ = errors
 
     @_fit_context(prefer_skip_nested_validation=True)
     def _set_fitted(self, *, part_weights=None, center=None, plan=None):

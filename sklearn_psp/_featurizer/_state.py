@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from sklearn_psp._persistence._arrays import is_saving
-from sklearn_psp._persistence._featurizer_state import pack_featurizer, unpack_featurizer
+from sklearn_psp._persistence import is_saving, pack_featurizer, unpack_featurizer
 from sklearn_psp.exceptions import RuntimeFallbackWarning
 from sklearn_psp.utils._optional import is_installed
 

@@ -18,8 +18,9 @@ from sklearn_psp._images._images import Images
 from sklearn_psp._images._quiet import quiet_decoders
 from sklearn_psp._images._resize import RESIZE_MODES, resize_image
 from sklearn_psp._images._sources import describe_source, quote_source, rgb_from_source
-from sklearn_psp._images._types import ImageBatch, ImageRefusedError, ReadFailure, failures_frame
+from sklearn_psp._images._types import ImageBatch, ImageRefusedError
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
+from sklearn_psp.utils._descriptions import Failure, failures_frame
 
 __all__ = ["raise_missing", "read_batches", "read_image"]
 
@@ -49,7 +50,7 @@ def read_image(source: Any) -> np.ndarray:
         with quiet_decoders():
             return rgb_from_source(source)
     except ImageRefusedError as refusal:
-        failure = ReadFailure(0, describe_source(source), str(refusal))
+        failure = Failure(0, describe_source(source), str(refusal))
         raise ImageReadError(
             f"the image {quote_source(failure.source)} could not be decoded: {failure.reason}",
             failures_frame([failure]),
@@ -80,7 +81,7 @@ def read_batches(
     resize : {"stretch", "crop", "pad"}, default="stretch"
         See `resize_image`.
     on_error : {"raise", "nan"}, default="raise"
-        Whether an image that cannot be read is an error, or a row of zeros and a `ReadFailure`.
+        Whether an image that cannot be read is an error, or a row of zeros and a `Failure`.
     n_jobs : int or None, default=None
         Threads that read. None: one per core, at most 8; -1: all cores.
     image_shape : None, "auto", (h, w) or (h, w, c), default=None
@@ -159,7 +160,7 @@ def _read(
     with quiet_decoders(), contextlib.closing(work):
         for (start, stack), results in work:
             failures = tuple(
-                ReadFailure(images.row(start + i), *result.failure)
+                Failure(images.row(start + i), *result.failure)
                 for i, result in enumerate(results)
                 if result.failure is not None
             )
@@ -181,7 +182,7 @@ class _Read(NamedTuple):
 
 def raise_missing(images: Images) -> None:
     """Refuse paths that name no file, all of them at once, as `MissingImageError`."""
-    missing = [ReadFailure(images.row(i), images.describe(i), "there is no such file") for i in images.missing_files()]
+    missing = [Failure(images.row(i), images.describe(i), "there is no such file") for i in images.missing_files()]
     if not missing:
         return
     named = ", ".join(f"X[{failure.index}] ({failure.source!r})" for failure in missing[:_N_NAMED])

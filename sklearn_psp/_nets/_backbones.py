@@ -28,7 +28,7 @@ from sklearn_psp._nets._specs import DEFAULT_IMAGE_SIZE, PACKAGED, Backbone, Bac
 from sklearn_psp._nets._timm import build_timm, timm_image_size, wrap_timm
 from sklearn_psp._nets._torchvision import build_torchvision, torchvision_names
 from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors
-from sklearn_psp._persistence._weights import TrainedWeights
+from sklearn_psp._persistence import TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
 __all__ = [

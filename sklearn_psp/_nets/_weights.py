@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sklearn_psp._persistence._weights import SavedWeights
+from sklearn_psp._persistence import SavedWeights
 from sklearn_psp.exceptions import WeightsError
 from sklearn_psp.utils._packages import file_sha256, installed_file
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sklearn_psp._indexes._distances import pair_distances
+from sklearn_psp._indexes import pair_distances
 from sklearn_psp.utils._arrays import blocks
 
 __all__ = ["duplicate_pairs", "group_pairs"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp._indexes import LivingIndex
-from sklearn_psp._persistence._arrays import hold
+from sklearn_psp._persistence import hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
 from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 

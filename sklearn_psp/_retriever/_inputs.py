@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import sparse
 
 from sklearn_psp.exceptions import ImageInputError, UnknownIdError
-from sklearn_psp.metrics._relevance import as_label_array
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
+from sklearn_psp.utils._labels import as_label_array
 
 __all__ = [
     "Rows",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sklearn_psp._persistence._atomic import atomic_file
+from sklearn_psp._persistence import atomic_file
 from sklearn_psp.exceptions import CheckpointError
 
 __all__ = ["Checkpoint"]

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sklearn_psp._images import Images, SomeImages, read_batches
-from sklearn_psp._nets._views import images_tensor
+from sklearn_psp._nets import images_tensor
 
 __all__ = ["ImageBatches", "PartBatches", "StreamBatches"]
 

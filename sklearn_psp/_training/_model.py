@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sklearn_psp._nets import PyramidPooling, Views
-from sklearn_psp._nets._torch_network import normalized, pixel_scale
+from sklearn_psp._nets import PyramidPooling, Views, normalized, pixel_scale
 
 __all__ = ["PartModel", "Trunk"]
 

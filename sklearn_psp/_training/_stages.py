@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sklearn_psp._nets._folding import copied
+from sklearn_psp._nets import copied
 from sklearn_psp.exceptions import BackboneError
 
 __all__ = ["trainable_copy", "trainable_layers"]

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from sklearn_psp._images import as_images, read_image
-from sklearn_psp._retriever._inputs import own_index
+from sklearn_psp._retriever import own_index
 from sklearn_psp.displays._assemble import choose
 from sklearn_psp.displays._draw_faces import draw_faces
 from sklearn_psp.exceptions import ImageInputError, ImageReadError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_psp._images._sources import describe_source
+from sklearn_psp._images import describe_source
 from sklearn_psp.displays._assemble import choose
 from sklearn_psp.displays._draw_faces import draw_matches
 from sklearn_psp.faces._pairs import as_pairs

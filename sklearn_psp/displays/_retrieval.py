@@ -14,8 +14,8 @@ from sklearn_psp.displays._assemble import choose, hits, in_order, shown_queries
 from sklearn_psp.displays._draw import draw_queries
 from sklearn_psp.displays._images import ImageLookup
 from sklearn_psp.exceptions import ImageInputError
-from sklearn_psp.metrics._relevance import as_label_array
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._labels import as_label_array
 from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["RetrievalDisplay"]

@@ -9,14 +9,14 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from sklearn_psp._persistence._values import PackedValuesMixin
+from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
 from sklearn_psp.faces._detectors import Chip, make_detector
 from sklearn_psp.faces._found import SELECTIONS, Found, faces_frame
 from sklearn_psp.faces._models import check_models
 from sklearn_psp.utils._compat import Interval, StrOptions, _fit_context
+from sklearn_psp.utils._descriptions import Descriptions, Failure, failures_frame, warn_of_failures
 from sklearn_psp.utils._progress import progress
-from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceAligner"]
 
@@ -170,12 +170,32 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         ndarray of shape (n_chips, size, size, 3), uint8, or (n_chips,), object
             As of `transform`.
         """
+        rows, failures = self.fit_describe(X, y, on_error=None)
+        warn_of_failures(failures, "images gave no face", FaceWarning)
+        return rows
+
+    def fit_describe(self, X, y=None, *, on_error="nan"):
+        """Cut the faces out of images, keep what was found as `faces_`, and return the failures as a value.
+
+        Parameters
+        ----------
+        X : collection of images
+            As in `transform`.
+        y : object, default=None
+            Ignored.
+        on_error : {"nan", "raise"} or None, default="nan"
+            As for `describe`.
+
+        Returns
+        -------
+        Descriptions
+            As from `describe`.
+        """
         self.fit(X, y)
-        chips, faces, errors = self._search(X, cut=True)
-        self.faces_ = faces
-        if self.on_error == "nan":
+        chips, self.faces_, errors = self._search(X, cut=True, on_error=on_error)
+        if (on_error or self.on_error) == "nan":
             self.errors_ = errors
-        return chips
+        return Descriptions(chips, errors)
 
     def transform(self, X):
         """Cut the faces out of images.
@@ -192,7 +212,29 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             The chips, RGB, in the order of the images: one an image, unless with `select="all"`. With
             `on_error="nan"`, where an image gave none: an array of objects, each a chip or None.
         """
-        return self._search(X, cut=True)[0]
+        rows, failures = self.describe(X, on_error=None)
+        warn_of_failures(failures, "images gave no face", FaceWarning)
+        return rows
+
+    def describe(self, X, *, on_error="nan"):
+        """Cut the faces out of images, and say which images gave none; any number of threads may ask at once.
+
+        Parameters
+        ----------
+        X : collection of images
+            As in `transform`.
+        on_error : {"nan", "raise"} or None, default="nan"
+            What an image does that gives no face: None in place of a chip and a failure, or an error. None: as the
+            parameter `on_error` says.
+
+        Returns
+        -------
+        Descriptions
+            `rows`, the chips as from `transform`, and `failures`, a DataFrame with the columns `index` (position in
+            X), `source` and `reason`. No warning is issued.
+        """
+        chips, _, failures = self._search(X, cut=True, on_error=on_error)
+        return Descriptions(chips, failures)
 
     def detect(self, X):
         """Tabulate the faces of images.
@@ -213,7 +255,9 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             of dlib are the outer and the inner corner of the eye on the right of the image, of the eye on the left,
             and the base of the nose; those of a callable are in its order; without a detector they are NaN.
         """
-        return self._search(X, cut=False)[1]
+        _, faces, failures = self._search(X, cut=False)
+        warn_of_failures(failures, "images gave no face", FaceWarning)
+        return faces
 
     def set_output(self, *, transform=None):
         """Do nothing: chips are images, which are no table.
@@ -231,44 +275,43 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def _search(self, X, *, cut, need_face=True):
+    def _search(self, X, *, cut, need_face=True, on_error=None):
         """Search all images, and return chips or None, the table of faces and that of failures.
 
         Without `need_face` an image that has none to be taken is only noted, not complained of.
         """
-        from sklearn_psp._images import ReadFailure, as_images, failures_frame
+        from sklearn_psp._images import as_images
 
-        images = as_images(X)
+        images, on_error = as_images(X), on_error or self.on_error
         chips, rows, failures = [], [], []
-        with contextlib.closing(self._found(images, cut)) as all_found:  # an error keeps generators alive
+        with contextlib.closing(self._found(images, cut, on_error)) as all_found:  # an error keeps generators alive
             for i, source, found in all_found:
                 row = images.row(i)
                 if found.refusal is not None and (cut or found.unread):
-                    failure = ReadFailure(row, source, found.refusal)
-                    if self.on_error == "raise" and (need_face or found.unread):
+                    failure = Failure(row, source, found.refusal)
+                    if on_error == "raise" and (need_face or found.unread):
                         self._raise(failure, found)
                     failures.append(failure)
                 places = {face: len(chips) + n for n, face in enumerate(found.selected)}
                 rows += [(row, source, face, places.get(n, -1)) for n, face in enumerate(found.faces)]
                 # Without chips, places are counted as if there were.
                 chips += found.chips or [None] * max(1, len(found.selected))
-        errors = failures_frame(failures)
-        if failures and need_face:
-            first = failures[0]
-            named = f"X[{first.index}] ({first.source}): {first.reason}"
-            warn_user(FaceWarning(f"{len(failures):,} images gave no face; the first is {named}", errors))
-        return (_join(chips, self.size) if cut else None), faces_frame(rows), errors
+        return (_join(chips, self.size) if cut else None), faces_frame(rows), failures_frame(failures)
 
-    def _found(self, images, cut):
+    def _found(self, images, cut, on_error):
         """Yield the position, the source and what was found, image by image."""
-        from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
-        from sklearn_psp._images._quiet import quiet_decoders
-        from sklearn_psp._images._read import raise_missing
-        from sklearn_psp._images._sources import describe_source, quote_source
-        from sklearn_psp._images._types import ImageRefusedError
+        from sklearn_psp._images import (
+            ImageRefusedError,
+            describe_source,
+            quiet_decoders,
+            quote_source,
+            raise_missing,
+            resolve_n_threads,
+            work_ahead,
+        )
 
         n_threads = resolve_n_threads(self.n_jobs)
-        if self.on_error == "raise":
+        if on_error == "raise":
             raise_missing(images)
         detect = make_detector(self.detector, self.select, self.upsample)
         chip = Chip(self.size, self.padding) if cut else None
@@ -305,8 +348,7 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             )
 
     def _raise(self, failure, found):
-        from sklearn_psp._images import failures_frame
-        from sklearn_psp._images._sources import quote_source
+        from sklearn_psp._images import quote_source
 
         error = ImageReadError if found.unread else FaceError
         remedy = f"{found.remedy}, " if found.remedy else ""

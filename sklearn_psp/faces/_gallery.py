@@ -12,8 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_psp._retriever import NearestImageRetriever, searched_vectors
-from sklearn_psp._retriever._inputs import shown, source_names
+from sklearn_psp._retriever import NearestImageRetriever, searched_vectors, shown, source_names
 from sklearn_psp.exceptions import EnrolmentWarning, FaceError, FaceWarning, FewPairsWarning, UnknownIdError
 from sklearn_psp.faces._describing import Described, check_one_row_each, describe, new_featurizer
 from sklearn_psp.faces._names import check_one_name_each, n_items, plain, sorted_names, with_unknown

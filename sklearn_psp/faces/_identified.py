@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from sklearn_psp._retriever._inputs import own_index
+from sklearn_psp._retriever import own_index
 from sklearn_psp.faces._aligner import FaceAligner
 from sklearn_psp.faces._describing import Described, describe
 

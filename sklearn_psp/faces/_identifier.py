@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._persistence._values import PackedValuesMixin
+from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.exceptions import FaceError
 from sklearn_psp.faces._describing import FEATURIZERS

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
-from sklearn_psp.metrics._relevance import as_label_array
+from sklearn_psp.utils._labels import as_label_array
 
 __all__ = ["check_names", "check_one_name_each", "n_items", "plain", "sorted_names", "with_unknown"]
 

@@ -179,7 +179,7 @@ def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
         One row for each such image of a pair: `index` (position of the pair), `side` ("first" or "second"), `source`
         and `reason`.
     """
-    from sklearn_psp._images._sources import describe_source
+    from sklearn_psp._images import describe_source
 
     rows = [
         (int(pair), _SIDES[side], describe_source(pairs.items[places[pair]]), reasons[places[pair]])

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._persistence._values import PackedValuesMixin
+from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError
 from sklearn_psp.faces._describing import FEATURIZERS, Described, check_one_row_each, describe, new_featurizer
 from sklearn_psp.faces._pairs import as_pairs, failed_pairs, naming_pairs
@@ -411,7 +411,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     def _is_single(self, image):
         if not hasattr(self, "featurizer_"):
             return np.ndim(image) == 1 and np.asarray(image).dtype.kind != "O"  # a column may hold vectors
-        from sklearn_psp._images._sources import is_one_image
+        from sklearn_psp._images import is_one_image
 
         return is_one_image(image)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-__all__ = ["as_label_array", "relevance_from_labels"]
+from sklearn_psp.utils._labels import as_label_array
+
+__all__ = ["relevance_from_labels"]
 
 # Never equal to a label, nor to each other.
 _MISSING_QUERY, _MISSING_ITEM = object(), object()
@@ -53,26 +55,6 @@ def relevance_from_labels(y_query, y_ranked):
         return query == ranked
     equal = _hide_missing(query, _MISSING_QUERY) == _hide_missing(ranked, _MISSING_ITEM)
     return equal.astype(bool, copy=False)
-
-
-def as_label_array(y):
-    """Make an array of labels that keeps each label what it is.
-
-    Parameters
-    ----------
-    y : array-like
-        Labels.
-
-    Returns
-    -------
-    ndarray
-        The labels; of object dtype where numpy would have turned None, NaN or numbers beside strings into strings.
-    """
-    labels = np.asarray(y)
-    if labels.dtype.kind in "US" and not hasattr(y, "dtype"):
-        # np.asarray(["a", nan]) is ["a", "nan"], and two missing labels would match.
-        labels = np.asarray(y, dtype=object)
-    return labels
 
 
 def _natively_comparable(a, b):

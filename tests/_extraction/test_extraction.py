@@ -87,7 +87,7 @@ def test_local_features_of_duplicates_are_equal(tiny, seen):
 
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
 def test_every_unreadable_duplicate_is_reported_with_its_own_index(tiny, cached):
-    bad = b"no image"
+    bad = b"not images"
     X = [IMAGES[0], bad, IMAGES[1], bad, IMAGES[0], "nowhere.png", bad]
     featurizer = tiny(cached=cached, on_error="nan")
     for images in (X, in_batches(X)):
@@ -154,7 +154,7 @@ def test_progress_counts_every_image_once(tiny, form, bars, forget, cached):
 @pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
 def test_progress_counts_images_that_cannot_be_read(tiny, bars, cached):
     featurizer = tiny(cached=cached, on_error="nan")
-    X = [IMAGES[0], b"no image", IMAGES[1], b"no image", IMAGES[0]]
+    X = [IMAGES[0], b"not images", IMAGES[1], b"not images", IMAGES[0]]
     for images in (X, X, in_batches(X)):
         with pytest.warns(ImageReadWarning):
             featurizer.transform(images)

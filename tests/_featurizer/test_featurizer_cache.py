@@ -151,7 +151,7 @@ def test_parts_and_descriptors_are_not_confused(folder, seen, forget):
 
 
 def test_unreadable_images_stay_rows_of_nan(folder, seen):
-    images = [IMAGES[0], b"no image", IMAGES[1], "nowhere.png", b"no image"]
+    images = [IMAGES[0], b"not images", IMAGES[1], "nowhere.png", b"not images"]
     featurizer = tiny(folder, on_error="nan").fit(IMAGES)
     seen.clear()
     for _ in range(2):
@@ -289,7 +289,7 @@ def test_what_was_computed_before_an_error_is_kept(folder, seen, forget):
     expected = tiny(folder.with_name("other"), center=False).fit().transform(IMAGES)
     featurizer = tiny(folder, center=False).fit()
     with pytest.raises(ValueError, match=r"X\[8\]"):
-        featurizer.transform([*IMAGES[:8], b"no image", *IMAGES[8:]])
+        featurizer.transform([*IMAGES[:8], b"not images", *IMAGES[8:]])
     kept = len(open_store(folder))
     assert kept >= 4
     forget()

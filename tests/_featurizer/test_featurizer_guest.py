@@ -69,7 +69,7 @@ def test_settings_of_the_process_are_left_as_found(params):
 def test_settings_are_left_as_found_after_an_error():
     before = settings()
     with pytest.raises(ValueError, match="could not be decoded"):
-        PSPNetFeaturizer(TinyNet(), **FAST).fit([*IMAGES, b"no image"])
+        PSPNetFeaturizer(TinyNet(), **FAST).fit([*IMAGES, b"not images"])
     assert settings() == before
 
 

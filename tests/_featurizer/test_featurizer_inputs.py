@@ -132,7 +132,7 @@ def test_fit_with_a_centre_needs_images():
 def spoilt(noise):
     """Ten images, of which 2 and 7 cannot be read."""
     images = list(noise)
-    images[2], images[7] = b"no image", "nowhere/7.png"
+    images[2], images[7] = b"not images", "nowhere/7.png"
     return images
 
 

@@ -73,7 +73,7 @@ def test_a_grid_search_compares_uniform_and_learned():
 
 def test_unreadable_images_are_left_out():
     expected = PSPNetFeaturizer(**LEARNED).fit(IMAGES, LABELS).part_weights_
-    images, labels = [*IMAGES, b"no image"], [*LABELS, "cat"]
+    images, labels = [*IMAGES, b"not images"], [*LABELS, "cat"]
     with pytest.warns(ImageReadWarning, match="1 images could not be read"):
         featurizer = PSPNetFeaturizer(**LEARNED, on_error="nan").fit(images, labels)
     assert featurizer.errors_["index"].tolist() == [18]

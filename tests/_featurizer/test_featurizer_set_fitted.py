@@ -53,7 +53,7 @@ def test_the_centre_is_copied():
 def test_what_an_earlier_fit_knew_of_its_images_is_forgotten():
     featurizer = tiny(on_error="nan")
     with pytest.warns(ImageReadWarning):
-        featurizer.fit([*IMAGES, b"no image"])
+        featurizer.fit([*IMAGES, b"not images"])
     assert len(featurizer.errors_) == 1
     featurizer._set_fitted(center=np.zeros(12))
     assert not hasattr(featurizer, "errors_")

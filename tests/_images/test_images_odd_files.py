@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import failures_frame, read_batches, read_image
+from sklearn_psp._images import read_batches, read_image
 from sklearn_psp.exceptions import ImageReadError
+from sklearn_psp.utils._descriptions import failures_frame
 
 ODD_IMAGES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "odd_images"
 

@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import ImageBatch, ReadFailure, failures_frame, read_batches, resize_image
+from sklearn_psp._images import ImageBatch, read_batches, resize_image
 from sklearn_psp._images import _images as images_module
 from sklearn_psp._images._ahead import resolve_n_threads
 from sklearn_psp._images._sources import load_source
 from sklearn_psp.exceptions import ImageReadError, MissingImageError
+from sklearn_psp.utils._descriptions import Failure, failures_frame
 
 
 def readers():
@@ -78,7 +79,7 @@ def test_missing_files_are_all_named_at_once_before_anything_is_read(folder, mon
 def test_on_error_raise_names_the_first_bad_image_of_x(folder, monkeypatch, tmp_path):
     paths, _ = folder
     (tmp_path / "cut.png").write_bytes((tmp_path / "00.png").read_bytes()[:60])
-    X = [*paths[:5], str(tmp_path / "cut.png"), b"no image", *paths[5:]]
+    X = [*paths[:5], str(tmp_path / "cut.png"), b"not images", *paths[5:]]
     batches = read_batches(X, batch_size=3, image_size=(4, 4), n_jobs=4)
     assert next(batches).start == 0
     with pytest.raises(ImageReadError, match=r"X\[5\] \('.*cut.png'\) could not be decoded: .*; remove it") as caught:
@@ -91,7 +92,7 @@ def test_on_error_raise_names_the_first_bad_image_of_x(folder, monkeypatch, tmp_
 
 def test_on_error_nan_gives_zeros_and_failures(folder):
     paths, pixels = folder
-    X = [paths[0], "missing.jpg", b"no image", None, paths[3]]
+    X = [paths[0], "missing.jpg", b"not images", None, paths[3]]
     batches = list(read_batches(X, batch_size=2, image_size=(8, 9), on_error="nan"))
     assert [[f.index for f in batch.failures] for batch in batches] == [[1], [2, 3], []]
     images = np.concatenate([batch.images for batch in batches])
@@ -107,7 +108,7 @@ def test_on_error_nan_gives_zeros_and_failures(folder):
 
 def test_failures_frame_of_nothing_has_its_columns():
     assert failures_frame([]).columns.tolist() == ["index", "source", "reason"]
-    assert len(failures_frame([ReadFailure(1, "a", "b")])) == 1
+    assert len(failures_frame([Failure(1, "a", "b")])) == 1
 
 
 def test_memory_is_bounded_while_the_consumer_works(monkeypatch):

@@ -108,7 +108,7 @@ def test_unfitted__comes_back_unfitted(path, tmp_path):
 def test_images_that_could_not_be_read__are_still_listed(path, images):
     featurizer = PSPNetFeaturizer(TinyNet(), on_error="nan", **TINY)
     with pytest.warns(ImageReadWarning):
-        featurizer.fit([*images, b"no image"])
+        featurizer.fit([*images, b"not images"])
     save(featurizer, path)
     loaded = load(path, modules={NAME: TinyNet()})
     pd.testing.assert_frame_equal(loaded.errors_, featurizer.errors_)

@@ -12,8 +12,9 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._images import failures_frame, read_batches
+from sklearn_psp._images import read_batches
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
+from sklearn_psp.utils._descriptions import failures_frame
 
 
 class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -127,7 +127,7 @@ def test_tiny_image__gives_all_copies():
 
 
 def test_unreadable_image__is_refused(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"no image")
+    (tmp_path / "a.jpg").write_bytes(b"not images")
     with pytest.raises(ImageReadError, match=r"a\.jpg"):
         make_distorted_copies([tmp_path / "a.jpg"], [0])
 

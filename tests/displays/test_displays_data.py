@@ -161,7 +161,7 @@ def test_where__chooses_among_results(gallery, paths):
 
 
 def test_image_that_cannot_be_shown__is_none_and_no_error(bare, descriptors, images, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no image")
+    (tmp_path / "broken.png").write_bytes(b"not images")
     by_id = {"r1": images[0], "r2": tmp_path / "broken.png", "b1": None, "b2": tmp_path / "gone.png", "g1": 7}
     display = show(bare, gallery_images=by_id, n_queries=6)
     assert [query.image is None for query in display.queries] == [False, True, True, True, True, True]

@@ -53,7 +53,7 @@ def test_every_face__has_a_box_and_a_name(identifier, astronaut):
 
 def test_images_without_a_face_or_content__are_shown_as_such(identifier, astronaut, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
+    broken.write_bytes(b"not images")
     display = IdentificationDisplay.from_estimator(identifier, [astronaut // 8, str(broken), astronaut, astronaut])
     assert [text.get_text() for text in display.ax_[0].texts] == ["no face"]
     assert not display.ax_[1].images

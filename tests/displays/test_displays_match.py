@@ -98,7 +98,7 @@ def test_random__repeats_with_the_seed(verifier, pairs):
 
 def test_pair_that_cannot_be_compared__is_said_and_has_an_empty_box(verifier, pairs, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
+    broken.write_bytes(b"not images")
     with pytest.warns(UserWarning, match="1 of 1 pairs cannot be compared"):
         display = MatchDisplay.from_estimator(verifier, [(pairs[0][0], broken)], [1])
     (match,) = display.matches

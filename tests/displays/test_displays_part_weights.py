@@ -320,7 +320,7 @@ def test_wrong_image__is_refused(fitted):
     with pytest.raises(ImageReadError, match="a list is not an image"):
         PartWeightsDisplay.from_estimator(fitted, [Path("a.png"), Path("b.png")])
     with pytest.raises(ImageReadError, match="bytes"):
-        PartWeightsDisplay(fitted.parts_, WEIGHTS, b"no image")
+        PartWeightsDisplay(fitted.parts_, WEIGHTS, b"not images")
     assert not plt.get_fignums()
 
 

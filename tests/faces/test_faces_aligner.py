@@ -171,7 +171,7 @@ def test_no_face__is_an_error_that_names_the_image_and_the_remedies(astronaut, c
 
 
 def test_on_error_nan__puts_none_for_every_failure_and_warns_once(astronaut, china, couple, tmp_path):
-    X = [astronaut, china, str(tmp_path / "not_there.jpg"), b"no image", couple, astronaut]
+    X = [astronaut, china, str(tmp_path / "not_there.jpg"), b"not images", couple, astronaut]
     aligner = FaceAligner(select="error", on_error="nan")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -192,7 +192,7 @@ def test_on_error_nan__puts_none_for_every_failure_and_warns_once(astronaut, chi
 @pytest.mark.parametrize("method", ["transform", "detect", "fit_transform"])
 def test_warning__points_to_the_caller(method):
     with pytest.warns(FaceWarning) as caught:
-        getattr(FaceAligner(on_error="nan"), method)([b"no image"])
+        getattr(FaceAligner(on_error="nan"), method)([b"not images"])
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -214,7 +214,7 @@ def test_files_that_do_not_exist__are_all_named_at_once(astronaut):
 @pytest.mark.parametrize("method", ["transform", "detect"])
 def test_unreadable_image__is_named_with_the_reason(astronaut, method):
     with pytest.raises(ImageReadError, match=r"^X\[1\] \(<bytes, 10 long>\): it could not be decoded: not a") as caught:
-        getattr(FaceAligner(), method)([astronaut, b"no image"])
+        getattr(FaceAligner(), method)([astronaut, b"not images"])
     assert not isinstance(caught.value, FaceError)
 
 

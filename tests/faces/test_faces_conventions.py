@@ -87,7 +87,7 @@ def test_transform_and_detect__change_no_state(astronaut):
     aligner.fit_transform([astronaut])
     before = dict(vars(aligner))
     with pytest.warns(FaceWarning):
-        aligner.transform([b"no image"])
+        aligner.transform([b"not images"])
     aligner.detect([astronaut, astronaut])
     assert vars(aligner).keys() == before.keys()
     assert all(value is before[name] for name, value in vars(aligner).items())
@@ -144,7 +144,7 @@ def featurizer(**params):
 
 def test_pipeline__gives_rows_of_nan_for_images_without_a_face(astronaut, china):
     search = Pipeline([("align", FaceAligner(on_error="nan")), ("describe", featurizer(on_error="nan", center=False))])
-    X = [astronaut, china, b"no image", astronaut // 2]
+    X = [astronaut, china, b"not images", astronaut // 2]
     with pytest.warns(ImageReadWarning) as caught:
         rows = search.fit_transform(X)
     assert [warning.category for warning in caught] == [FaceWarning, ImageReadWarning]

@@ -124,7 +124,7 @@ def test_select__is_checked_with_and_without_an_aligner(identifier, of):
 
 
 def test_image_that_cannot_be_read__is_an_error_or_a_row(identifier, tmp_path):
-    X = [tile(0, 5), b"no image", NO_FACE, str(tmp_path / "not_there.png")]
+    X = [tile(0, 5), b"not images", NO_FACE, str(tmp_path / "not_there.png")]
     with pytest.raises(ImageReadError, match=r"X\[1\] \(<bytes, 10 long>\): it could not be decoded"):
         identifier.identify(X[:3])
     with pytest.raises(MissingImageError, match="not_there"):

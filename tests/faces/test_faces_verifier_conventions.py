@@ -74,7 +74,7 @@ def test_fit_again__forgets_what_was_before():
     pairs, same = all_pairs(*portraits())
     verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan", random_state=0)
     with pytest.warns(FaceWarning):
-        verifier.fit([(b"no image", pairs[0][0]), *pairs], np.append(True, same))
+        verifier.fit([(b"not images", pairs[0][0]), *pairs], np.append(True, same))
     verifier.set_params(featurizer=None, on_error="raise").fit(*descriptor_pairs())
     fresh = FaceVerifier(None, random_state=0).fit(*descriptor_pairs())
     assert vars(verifier).keys() == vars(fresh).keys()
@@ -186,7 +186,7 @@ def test_cross_validation_with_bad_images__warns_at_the_line_of_the_caller():
     pairs, same = all_pairs(*portraits())
     verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan")
     with pytest.warns(FaceWarning) as caught:
-        scores = cross_val_score(verifier, [(pairs[0][0], b"no image"), *pairs], np.append(True, same), cv=FOLDS)
+        scores = cross_val_score(verifier, [(pairs[0][0], b"not images"), *pairs], np.append(True, same), cv=FOLDS)
     assert scores.min() > 0.9
     assert [warning.filename for warning in caught] == [__file__] * 3  # two fits and a score see the pair
 

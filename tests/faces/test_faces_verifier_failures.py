@@ -33,7 +33,7 @@ def pairs():
 def bad(pairs, tmp_path):
     """Pairs of which four of seven cannot be compared, and why."""
     (good, other), path = pairs[0][0], tmp_path / "broken.jpg"
-    path.write_bytes(b"no image")
+    path.write_bytes(b"not images")
     missing = str(tmp_path / "missing.jpg")
     asked = [(good, other), (str(path), good), (good, missing), (good, other), (missing, str(path)), (other, None)]
     rows = [
@@ -81,7 +81,7 @@ def snapshot(fitted):
 )
 @pytest.mark.parametrize("verb", ["fit", "predict", "predict_proba", "score", "verify"])
 def test_bad_image__is_an_error_that_says_which_and_why(pairs, tmp_path, second, error, message, verb):
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "broken.jpg").write_bytes(b"not images")
     second = float("nan") if second == "no value" else str(tmp_path / f"{second}.jpg")
     fitted = verifier("raise").fit(*pairs)
     before = snapshot(fitted)
@@ -98,7 +98,7 @@ def test_bad_image__is_an_error_that_says_which_and_why(pairs, tmp_path, second,
 
 def test_error__names_the_first_pair_of_the_image(pairs):
     good, other = pairs[0][0]
-    bad = b"no image"
+    bad = b"not images"
     fitted = verifier("raise").fit(*pairs)
     with pytest.raises(ImageReadError, match=r"^pairs\[1\]\[1\] "):
         fitted.predict([(good, other), (good, bad), (bad, good)])
@@ -202,7 +202,7 @@ def test_verify_of_columns__has_a_missing_verdict_and_the_reason(pairs, bad):
 def test_verify_of_two__is_an_error_whatever_on_error_says(pairs, on_error):
     fitted = verifier(on_error, DarkIsNaN).fit(*pairs)
     good, other = pairs[0][0]
-    for bad, error in ((b"no image", ImageReadError), (np.zeros((8, 8, 3), np.uint8), FaceError)):
+    for bad, error in ((b"not images", ImageReadError), (np.zeros((8, 8, 3), np.uint8), FaceError)):
         for two in ((good, bad), (bad, good)):
             with pytest.raises(error, match=r"<(bytes, 10 long|array \(8, 8, 3\) uint8)>"):
                 fitted.verify(*two)
@@ -344,7 +344,7 @@ def test_image_without_a_face__is_left_out_and_described_once(faces, china):
 
 def test_featurizer_that_raises_of_its_own__is_told_apart(tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
+    broken.write_bytes(b"not images")
     pairs = [(str(broken), np.zeros((8, 8, 3), np.uint8))] * 2
     with pytest.raises(ImageReadError, match=r"^pairs\[0\]\[0\]") as caught:
         FaceVerifier(ColourGrid(), on_error="nan").fit(pairs, [1, 0])

@@ -98,5 +98,5 @@ def test_warning_of_a_step__points_to_the_call_of_what_holds_it(around):
     call = around(FaceAligner(on_error="nan"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        call([b"no image"])
+        call([b"not images"])
     assert [(warning.category, warning.filename) for warning in caught] == [(FaceWarning, __file__)]

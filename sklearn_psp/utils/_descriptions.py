@@ -1,0 +1,172 @@
+"""Descriptions: what was computed for each image, beside the images for which nothing could be computed, and why.
+
+Every transformer of ours has two verbs that return this value, `describe` and `fit_describe`; `transform` is `describe`
+and one warning. Whoever uses a transformer calls the functions here, which walk a `Pipeline` step by step, and takes
+the failures as the value that they are: nobody finds out about an image by catching a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from sklearn_psp.exceptions import ImageReadWarning
+from sklearn_psp.utils._warnings import warn_user
+
+__all__ = ["Descriptions", "Failure", "describe", "failures_frame", "fit_describe", "warn_of_failures"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be used.
+
+    Parameters
+    ----------
+    index : int
+        Position in X.
+    source : str
+        What the image came from: its path, or a description such as `"<bytes, 5,120 long>"`.
+    reason : str
+        Why it could not be used.
+    """
+
+    index: int
+    source: str
+    reason: str
+
+
+class Descriptions(NamedTuple):
+    """What was computed for images, and the images for which nothing could be; unpacks as `rows, failures`.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_images, ...)
+        One row an image; NaN (or None, where rows are objects) for an image that failed.
+    failures : DataFrame
+        One row per image that failed, in the order of X, with the columns `index` (position in X), `source` and
+        `reason`; empty where none did.
+    """
+
+    rows: np.ndarray
+    failures: pd.DataFrame
+
+
+def failures_frame(failures: Iterable[Failure] = ()) -> pd.DataFrame:
+    """Tabulate failures.
+
+    Parameters
+    ----------
+    failures : iterable of Failure, default=()
+        In the order of the rows.
+
+    Returns
+    -------
+    DataFrame
+        One row per failure with the columns `index` (position in X), `source` and `reason`.
+    """
+    rows = [(failure.index, failure.source, failure.reason) for failure in failures]
+    return pd.DataFrame(rows, columns=["index", "source", "reason"]).astype({"index": np.int64})
+
+
+def warn_of_failures(
+    failures: pd.DataFrame, what: str, category: type[ImageReadWarning] = ImageReadWarning, item: str = "X"
+) -> None:
+    """Warn once of the images that failed, at the user's line; say nothing where none did.
+
+    Parameters
+    ----------
+    failures : DataFrame
+        As of `Descriptions`.
+    what : str
+        What became of them, after their number: `"images could not be read and are rows of NaN"`.
+    category : type, default=ImageReadWarning
+        The warning.
+    item : str, default="X"
+        The name of the parameter that held them.
+    """
+    if failures.empty:
+        return
+    first = failures.iloc[0]
+    named = f"{item}[{first['index']}] ({first['source']}): {first['reason']}"
+    warn_user(category(f"{len(failures):,} {what}; the first is {named}", failures))
+
+
+def describe(transformer: Any, X: Any, *, on_error: str | None = None) -> Descriptions:
+    """Describe images with a fitted transformer, ours or another's, or a `Pipeline` of both.
+
+    Parameters
+    ----------
+    transformer : estimator
+        A fitted transformer.
+    X : collection of images
+        What it takes.
+    on_error : {"raise", "nan"} or None, default=None
+        What an image does that cannot be used, in every step of ours. None: as the step's own parameter says.
+
+    Returns
+    -------
+    Descriptions
+        Rows of a foreign transformer come without failures; where several steps of a Pipeline fail on an image, the
+        reason is that of the first.
+    """
+    if not isinstance(transformer, Pipeline):
+        return _step(transformer, X, None, on_error, fit=False)
+    return _walk(transformer, X, None, on_error, fit=False)
+
+
+def fit_describe(transformer: Any, X: Any, y: Any = None, *, on_error: str | None = None) -> Descriptions:
+    """Fit a transformer and describe the same images, reading each of them once where it is ours.
+
+    Parameters
+    ----------
+    transformer : estimator
+        A transformer, or a `Pipeline`; fitted in place, so pass a clone.
+    X : collection of images
+        What it takes.
+    y : array-like or None, default=None
+        Labels, for a transformer that learns from them.
+    on_error : {"raise", "nan"} or None, default=None
+        As for `describe`.
+
+    Returns
+    -------
+    Descriptions
+        As from `describe`.
+    """
+    # A Pipeline with a memory fits clones of its steps: its own way is kept, and failures are rows without a reason.
+    if not isinstance(transformer, Pipeline) or transformer.memory is not None:
+        return _step(transformer, X, y, on_error, fit=True)
+    return _walk(transformer, X, y, on_error, fit=True)
+
+
+def _walk(pipeline: Pipeline, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
+    known = []
+    for _, step in pipeline.steps:
+        if step is None or step == "passthrough":
+            continue
+        inner = _walk if isinstance(step, Pipeline) and not (fit and step.memory is not None) else _step
+        X, failures = inner(step, X, y, on_error, fit=fit)
+        if not failures.empty:
+            known.append(failures)
+    if not known:
+        return Descriptions(X, failures_frame())
+    # An image that has failed comes to the next step as a missing value: the first step knows why.
+    table = pd.concat(known, ignore_index=True).drop_duplicates("index").sort_values("index", ignore_index=True)
+    return Descriptions(X, table)
+
+
+def _step(step: Any, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
+    if fit:
+        if hasattr(step, "fit_describe"):
+            return step.fit_describe(X, y, on_error=on_error)
+        rows = step.fit_transform(X, y) if hasattr(step, "fit_transform") else step.fit(X, y).transform(X)
+    else:
+        if hasattr(step, "describe"):
+            return step.describe(X, on_error=on_error)
+        rows = step.transform(X)
+    return Descriptions(rows, failures_frame())
