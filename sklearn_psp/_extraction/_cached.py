@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -84,18 +83,15 @@ class CachedFeatures:
 
     def pooled(self, keys: Sequence[bytes]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (positions, features) of the maps that are on disk."""
-        here: deque[np.ndarray] = deque()
 
         def blocks():
             for start in range(0, len(keys), _POOLED_AT_ONCE):
                 some = keys[start : start + _POOLED_AT_ONCE]
                 rows, found = self._store.get([key + self._maps for key in some], self._runner.map_rows.length)
                 if len(rows):
-                    here.append(start + np.flatnonzero(found))
-                    yield rows
+                    yield start + np.flatnonzero(found), rows
 
-        for (parts,) in self._runner.pool(blocks(), lambda maps: (self._runner.local_features(maps),)):
-            positions = here.popleft()
+        for positions, (parts,) in self._runner.pool(blocks(), lambda maps: (self._runner.local_features(maps),)):
             yield positions, self._remember([keys[i] for i in positions], parts)
 
     def compute(self, maps: list) -> tuple:

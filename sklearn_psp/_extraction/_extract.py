@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import closing
 from typing import Any
 
@@ -103,23 +102,22 @@ class _Extraction:
     def _through_network(self, places, *, may_skip):
         """Read and describe the images at some places; None for all."""
         images = self.images if places is None else SomeImages(self.images, places)
-        names = deque()  # of the batches under way: rows and keys
-        batches = self._new_batches(images, places, names, may_skip)
+        batches = self._new_batches(images, places, may_skip)
         # Closed at once when the network fails: left to the garbage collector, the reading threads would live on.
         with closing(batches):
             if self.cache is None:
-                for (features,) in self.runner.run(batches, lambda maps: (self.features(maps),)):
-                    self._place([row for row, _ in names.popleft()], features)
+                for names, (features,) in self.runner.run(batches, lambda maps: (self.features(maps),)):
+                    self._place([row for row, _ in names], features)
                 return
             try:
-                for packed, parts in self.runner.run(batches, self.cache.compute):
-                    rows, keys = zip(*names.popleft(), strict=True)
+                for names, (packed, parts) in self.runner.run(batches, self.cache.compute):
+                    rows, keys = zip(*names, strict=True)
                     self._place(rows, self.cache.add(keys, packed[: len(rows)], parts[: len(rows)]))
             finally:  # what was computed before an error is kept
                 self.cache.finish()
 
-    def _new_batches(self, images, places, names, may_skip):
-        """Yield full batches of images whose content has not been met; note their rows and keys in `names`."""
+    def _new_batches(self, images, places, may_skip):
+        """Yield full batches of images whose content has not been met, as ([(row, key), ...], images)."""
         size = self.runner.plan.batch_size
         batcher, stored = Batcher(size), []
         batches = read_batches(images, batch_size=size, skip=self.cache.has if may_skip else None, **self.reading)
@@ -133,11 +131,11 @@ class _Extraction:
                 stored += [(rows[i], batch.keys[i]) for i in sorted(batch.skipped)]
                 fresh = self._not_in_stream_cache(images, batch, self._first_met(batch, rows))
                 decoded = batch.images if len(fresh) == len(rows) else batch.images[[i for i, _, _ in fresh]]
-                yield from self._note(batcher.add(decoded, [(row, key) for _, row, key in fresh]), names)
+                yield from self._filled(batcher.add(decoded, [(row, key) for _, row, key in fresh]))
                 if len(stored) >= _STORED_AT_ONCE:
                     self._from_cache(stored)
         self._from_cache(stored)
-        yield from self._note(batcher.rest(), names)
+        yield from self._filled(batcher.rest())
 
     def _first_met(self, batch, rows):
         """Return (place in the batch, row, key) of what was decoded and not met before; note the copies."""
@@ -164,14 +162,13 @@ class _Extraction:
             self._place([fresh[i][1] for i in positions], features)
         return [item for i, item in enumerate(fresh) if i not in here]
 
-    def _note(self, batches, names):
+    def _filled(self, batches):
         for images, rows_and_keys in batches:
-            names.append(rows_and_keys)
             if self.cache is not None and len(images) < self.runner.plan.batch_size:
                 # Full batches always: the last bits of an image's maps may depend on how many are beside it.
                 padding = np.zeros((self.runner.plan.batch_size - len(images), *images.shape[1:]), images.dtype)
                 images = np.concatenate([images, padding])
-            yield images
+            yield rows_and_keys, images
 
     def _from_cache(self, stored):
         """Pool maps that are in the cache; rows of those that are gone by now go to `lost`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +20,11 @@ from sklearn_psp._nets._specs import Backbone
 from sklearn_psp._nets._views import Views, images_tensor
 from sklearn_psp._nets._workers import one_core_threads
 from sklearn_psp.exceptions import BatchSizeWarning, OutOfDeviceMemoryError
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["Runner"]
+
+Tag = TypeVar("Tag")
 
 # Batches under way on a GPU: while one is computed, the next is on its way there.
 _GPU_DEPTH = 2
@@ -84,51 +87,55 @@ class Runner:
         """Pool, project and join: (n, n_features), neither centred nor normalised."""
         return self.pooling.join(self.projected_features(maps))
 
-    def run(self, batches: Iterable[np.ndarray], compute: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+    def run(
+        self, batches: Iterable[tuple[Tag, np.ndarray]], compute: Callable[[list[torch.Tensor]], tuple]
+    ) -> Iterator[tuple[Tag, tuple[np.ndarray, ...]]]:
         """Run batches through the network.
 
         Parameters
         ----------
-        batches : iterable of ndarray of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB
-            Images of the largest size, `plan.batch_size` of them or fewer. Read ahead of what is yielded by a few.
+        batches : iterable of (tag, images)
+            Images of the largest size, of shape (n, height, width, 3), uint8 or float32 in [0, 255], RGB,
+            `plan.batch_size` of them or fewer; the tag may be anything, and stays with its batch. Read ahead of what is
+            yielded by a few.
         compute : callable
             Turns the feature maps of a batch, a list of one tensor per view, into a tuple of tensors of n rows.
 
         Yields
         ------
-        tuple of ndarray
+        tag : object
+            That of the batch.
+        arrays : tuple of ndarray
             What `compute` returned, in the order of the batches.
         """
         asked = self.plan.batch_size
-        pending = deque()
         with self._launcher() as (launch, depth):
-            for batch in batches:
-                pending.append(launch(batch, compute))
-                if len(pending) > depth:
-                    yield pending.popleft()()
-            while pending:
-                yield pending.popleft()()
+            yield from _ahead(((tag, launch(images, compute)) for tag, images in batches), depth)
         if self.plan.batch_size < asked:
-            warnings.warn(
-                f"batch_size={asked} does not fit into the memory of {self.device}: going on with "
-                f"{self.plan.batch_size}; pass batch_size={self.plan.batch_size} to start there",
-                BatchSizeWarning,
-                stacklevel=2,
+            warn_user(
+                BatchSizeWarning(
+                    f"batch_size={asked} does not fit into the memory of {self.device}: batch_size="
+                    f"{self.plan.batch_size} was used; pass batch_size={self.plan.batch_size} to start there"
+                )
             )
 
-    def pool(self, blocks: Iterable[np.ndarray], compute: Callable) -> Iterator[tuple[np.ndarray, ...]]:
+    def pool(
+        self, blocks: Iterable[tuple[Tag, np.ndarray]], compute: Callable[[list[torch.Tensor]], tuple]
+    ) -> Iterator[tuple[Tag, tuple[np.ndarray, ...]]]:
         """Compute what `run` would, from half-precision rows of feature maps.
 
         Parameters
         ----------
-        blocks : iterable of ndarray of shape (n, `map_rows.length`), float16
-            The rows, a few at a time.
+        blocks : iterable of (tag, rows)
+            Some rows, of shape (n, `map_rows.length`), float16, and a tag that stays with them.
         compute : callable
             As for `run`.
 
         Yields
         ------
-        tuple of ndarray
+        tag : object
+            That of the block.
+        arrays : tuple of ndarray
             What `compute` returned, in the order of the blocks.
         """
 
@@ -137,17 +144,11 @@ class Runner:
             return _arrays(compute(self.map_rows.unpack(torch.from_numpy(rows).to(self.device))))
 
         if self.device.type != "cpu":
-            yield from map(pooled, blocks)
+            yield from ((tag, pooled(rows)) for tag, rows in blocks)
             return
         n_workers = torch.get_num_threads()
-        pending = deque()
         with one_core_threads(n_workers) as executor:
-            for rows in blocks:
-                pending.append(executor.submit(pooled, rows))
-                if len(pending) > n_workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
+            yield from _ahead(((tag, executor.submit(pooled, rows).result) for tag, rows in blocks), n_workers)
 
     @contextmanager
     def _launcher(self):
@@ -205,6 +206,18 @@ class Runner:
                 "smaller image_size or backbone, close what else uses the device, or device='cpu'"
             ) from error
         self.plan = replace(self.plan, batch_size=min(self.plan.batch_size, tried // 2))
+
+
+def _ahead(started: Iterable[tuple[Tag, Callable]], depth: int) -> Iterator[tuple[Tag, Any]]:
+    """Wait for work in the order in which it was started, with `depth` pieces of it started ahead."""
+    pending: deque[tuple[Tag, Callable]] = deque()
+    for tag, wait in started:
+        pending.append((tag, wait))
+        if len(pending) > depth:
+            first, wait_for_first = pending.popleft()
+            yield first, wait_for_first()
+    for tag, wait in pending:
+        yield tag, wait()
 
 
 def _arrays(tensors):

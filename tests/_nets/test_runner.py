@@ -67,12 +67,25 @@ def batches_of(images, size):
     return [images[i : i + size] for i in range(0, len(images), size)]
 
 
+def run(made, batches, compute):
+    """Run batches with their numbers as tags, and yield what was computed."""
+    for number, (tag, arrays) in enumerate(made.run(enumerate(batches), compute)):
+        assert tag == number
+        yield arrays
+
+
+def pool(made, blocks, compute):
+    for number, (tag, arrays) in enumerate(made.pool(enumerate(blocks), compute)):
+        assert tag == number
+        yield arrays
+
+
 def globally(made, batches):
-    return np.concatenate([rows for (rows,) in made.run(batches, lambda maps: (made.global_features(maps),))])
+    return np.concatenate([rows for (rows,) in run(made, batches, lambda maps: (made.global_features(maps),))])
 
 
 def locally(made, images):
-    ((features,),) = made.run([images], lambda maps: (made.local_features(maps),))
+    ((features,),) = run(made, [images], lambda maps: (made.local_features(maps),))
     return features
 
 
@@ -113,9 +126,20 @@ def test_a_smaller_batch_is_not_filled_up():
     assert [len(x) for x in network.seen] == [1, 2]
 
 
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_tag_may_be_anything_and_stays_with_its_batch(n_workers):
+    made, images = runner(batch_size=2, n_workers=n_workers), random_images(6)
+    tags = [["a", "b"], None, np.arange(2)]
+    found = list(made.run(zip(tags, batches_of(images, 2), strict=True), pixels))
+    assert all(tag is given for (tag, _), given in zip(found, tags, strict=True))
+    np.testing.assert_allclose(
+        np.concatenate([rows for _, (rows,) in found]), images.mean(axis=(1, 2)) / 255, rtol=1e-5
+    )
+
+
 def test_no_batches_give_nothing():
     made = runner(n_workers=2)
-    assert list(made.run([], pixels)) == []
+    assert list(run(made, [], pixels)) == []
 
 
 def test_a_batch_that_is_ready_before_an_earlier_one_waits_for_its_turn():
@@ -129,7 +153,7 @@ def test_a_batch_that_is_ready_before_an_earlier_one_waits_for_its_turn():
             assert second_is_done.wait(30)
         return pixels(maps)
 
-    found = np.concatenate([rows for (rows,) in made.run([images[:1], images[1:]], compute)])
+    found = np.concatenate([rows for (rows,) in run(made, [images[:1], images[1:]], compute)])
     np.testing.assert_allclose(found[:, 0], np.array([10, 20]) / 255, rtol=1e-5)
 
 
@@ -140,12 +164,12 @@ def test_several_workers_have_a_batch_each_at_the_same_time():
         both.wait(30)
         return pixels(maps)
 
-    assert len(list(runner(n_workers=2).run(batches_of(random_images(4), 1), compute))) == 4
+    assert len(list(run(runner(n_workers=2), batches_of(random_images(4), 1), compute))) == 4
 
 
 def test_there_are_no_more_workers_than_cores(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    results = runner(n_workers=2).run(batches_of(random_images(4), 1), pixels)
+    results = run(runner(n_workers=2), batches_of(random_images(4), 1), pixels)
     next(results)
     assert len(net_threads()) == 1
     assert len(list(results)) == 3
@@ -162,7 +186,7 @@ def test_few_batches_are_read_ahead_of_what_is_taken(n_workers, ahead):
             yield batch
 
     lead = []
-    for n_taken, _ in enumerate(runner(n_workers=n_workers).run(reading(), pixels)):
+    for n_taken, _ in enumerate(run(runner(n_workers=n_workers), reading(), pixels)):
         lead.append(n_read - n_taken - 1)
     assert len(lead) == 12
     assert max(lead) == ahead
@@ -181,7 +205,7 @@ def test_neither_reading_nor_taking_happens_in_inference_mode(n_workers):
         assert torch.is_inference_mode_enabled()
         return pixels(maps)
 
-    for _ in runner(n_workers=n_workers).run(reading(), compute):
+    for _ in run(runner(n_workers=n_workers), reading(), compute):
         modes.append(torch.is_inference_mode_enabled())
         assert torch.is_grad_enabled()
     modes.append(torch.is_inference_mode_enabled())
@@ -198,7 +222,7 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_reads_no_more(n_worker
             n_read += 1
             yield batch
 
-    results = runner(n_workers=n_workers).run(reading(), pixels)
+    results = run(runner(n_workers=n_workers), reading(), pixels)
     next(results)
     assert len(net_threads()) == n_workers
     results.close()
@@ -207,7 +231,7 @@ def test_a_consumer_that_stops_early_leaves_no_thread_and_reads_no_more(n_worker
 
 
 def test_threads_end_with_the_last_batch():
-    list(runner(n_workers=2).run(batches_of(random_images(4), 1), pixels))
+    list(run(runner(n_workers=2), batches_of(random_images(4), 1), pixels))
     assert net_threads() == []
 
 
@@ -218,7 +242,7 @@ def test_an_error_of_the_reader_is_passed_on_and_leaves_no_thread(n_workers):
         raise OSError("the disc is gone")
 
     with pytest.raises(OSError, match="the disc is gone"):
-        list(runner(n_workers=n_workers).run(reading(), pixels))
+        list(run(runner(n_workers=n_workers), reading(), pixels))
     assert net_threads() == []
 
 
@@ -246,7 +270,7 @@ def test_exhausted_memory_halves_the_batch_warns_once_and_loses_nothing(n_worker
     made = runner(Watched(error=error), batch_size=8, n_workers=n_workers)
     network = watched(made)
     network.limit = 3
-    with pytest.warns(BatchSizeWarning, match=r"batch_size=8 does not fit .* going on with 2; pass batch_size=2"):
+    with pytest.warns(BatchSizeWarning, match=r"batch_size=8 does not fit .* batch_size=2 was used; pass batch_size=2"):
         features = globally(made, batches_of(images, 8))
     np.testing.assert_allclose(features, means(images), rtol=1e-5)
     assert {len(x) for x in network.seen} == {2, 1}
@@ -257,7 +281,7 @@ def test_the_warning_of_a_halved_batch_comes_once_and_points_to_the_caller():
     made, images = runner(batch_size=8), random_images(16)
     watched(made).limit = 3
     with pytest.warns(BatchSizeWarning) as caught:
-        for _ in made.run(batches_of(images, 8), pixels):
+        for _ in run(made, batches_of(images, 8), pixels):
             pass
     assert [w.filename for w in caught] == [__file__]
     with warnings.catch_warnings():
@@ -313,14 +337,14 @@ def test_a_projection_comes_after_the_views_are_averaged():
     np.testing.assert_array_equal(local, locally(plain, images))
     parts = np.stack([local[:, i] @ projection[min(i, 1)] for i in range(5)], axis=1, dtype=np.float64)
     parts /= np.linalg.norm(parts, axis=2, keepdims=True)
-    ((projected,),) = made.run([images], lambda maps: (made.projected_features(maps),))
+    ((projected,),) = run(made, [images], lambda maps: (made.projected_features(maps),))
     np.testing.assert_allclose(projected, parts, atol=1e-6)
     np.testing.assert_allclose(globally(made, [images]), parts.sum(axis=1), atol=1e-5)
 
 
 def test_everything_that_compute_returns_comes_back():
     made, images = runner(batch_size=2), random_images(5)
-    ((first, second),) = made.run([images], lambda maps: (maps[0], maps[0].mean(dim=(1, 2, 3))))
+    ((first, second),) = run(made, [images], lambda maps: (maps[0], maps[0].mean(dim=(1, 2, 3))))
     assert first.shape == (5, 3, 4, 4)
     np.testing.assert_allclose(second, first.mean(axis=(1, 2, 3)), rtol=1e-5)
 
@@ -338,22 +362,22 @@ def test_features_pooled_from_rows_are_those_of_the_rounded_maps(runtime):
     def compute(maps):
         return made.map_rows.pack(maps), *(view.half().float() for view in maps)
 
-    ((rows, *maps),) = made.run([images], compute)
+    ((rows, *maps),) = run(made, [images], compute)
     blocks = [rows[:2], rows[2:]]
-    found = np.concatenate([f for (f,) in made.pool(blocks, lambda maps: (made.global_features(maps),))])
+    found = np.concatenate([f for (f,) in pool(made, blocks, lambda maps: (made.global_features(maps),))])
     expected = made.global_features([torch.from_numpy(view) for view in maps])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def known_rows(n):
     made = runner(TinyNet())
-    ((rows,),) = made.run([random_images(n)], lambda maps: (made.map_rows.pack(maps),))
+    ((rows,),) = run(made, [random_images(n)], lambda maps: (made.map_rows.pack(maps),))
     return rows
 
 
 def test_features_of_known_rows_need_no_network():
     made = runner(TinyNet())
-    list(made.pool([known_rows(2)], lambda maps: (made.global_features(maps),)))
+    list(pool(made, [known_rows(2)], lambda maps: (made.global_features(maps),)))
     assert made._network is None
 
 
@@ -368,11 +392,11 @@ def test_blocks_of_rows_are_pooled_in_order_some_read_ahead_outside_of_inference
             yield row[None]
 
     found, lead = [], []
-    for (value,) in made.pool(reading(), pixels):
+    for (value,) in pool(made, reading(), pixels):
         found.append(value[0])
         modes.append(torch.is_inference_mode_enabled())
         lead.append(n_read - len(found))
-    (expected,) = (value for (value,) in made.pool([rows], pixels))
+    (expected,) = (value for (value,) in pool(made, [rows], pixels))
     np.testing.assert_array_equal(found, expected)
     assert max(lead) == 3, "as many as there are cores"
     assert modes == [False] * 24
@@ -380,7 +404,7 @@ def test_blocks_of_rows_are_pooled_in_order_some_read_ahead_outside_of_inference
 
 def test_pooling_that_stops_early_or_fails_leaves_no_thread():
     made, rows = runner(TinyNet()), known_rows(9)
-    results = made.pool(rows[:, None], pixels)
+    results = pool(made, rows[:, None], pixels)
     next(results)
     results.close()
     assert net_threads() == []
@@ -389,14 +413,14 @@ def test_pooling_that_stops_early_or_fails_leaves_no_thread():
         raise ValueError("of the pooling")
 
     with pytest.raises(ValueError, match="of the pooling"):
-        list(made.pool(rows[:, None], broken))
+        list(pool(made, rows[:, None], broken))
     assert net_threads() == []
 
 
 def test_rows_beyond_half_precision_are_an_error_of_the_caller_s():
     made = runner(n_workers=2)
     with pytest.raises(BackboneError, match="beyond the range of half precision"):
-        list(made.run([random_images(1)], lambda maps: (made.map_rows.pack([1e6 * view for view in maps]),)))
+        list(run(made, [random_images(1)], lambda maps: (made.map_rows.pack([1e6 * view for view in maps]),)))
 
 
 class Doubled(TinyNet):
@@ -472,7 +496,7 @@ def test_exhausted_memory_of_a_gpu_halves_the_batch_warns_once_and_loses_nothing
     )
     network = watched(made)
     network.limit = 3
-    with pytest.warns(BatchSizeWarning, match=r"batch_size=8 does not fit .* going on with 2") as caught:
+    with pytest.warns(BatchSizeWarning, match=r"batch_size=8 does not fit .* batch_size=2 was used") as caught:
         features = globally(made, batches_of(images, 8))
     assert len(caught) == 1
     np.testing.assert_allclose(features, means(images), rtol=1e-5)
