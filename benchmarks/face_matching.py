@@ -35,7 +35,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from sklearn_psp import FaceAligner, FaceIdentifier, FaceVerifier, NearestImageRetriever, PSPNetFeaturizer
-from sklearn_psp._nets._specs import PACKAGED
+from sklearn_psp._nets._packaged import PACKAGED
 from sklearn_psp._nets._weights import packaged_file
 from sklearn_psp.exceptions import FewPairsWarning
 from sklearn_psp.metrics import far_frr, lfw_accuracy

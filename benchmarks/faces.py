@@ -33,7 +33,7 @@ from _sets import DATA
 from PIL import Image
 
 from sklearn_psp import FaceAligner, FaceVerifier, PSPNetFeaturizer
-from sklearn_psp._nets._specs import PACKAGED
+from sklearn_psp._nets._packaged import PACKAGED
 from sklearn_psp._nets._weights import packaged_file
 from sklearn_psp.exceptions import DeviceError
 from sklearn_psp.utils._optional import is_installed

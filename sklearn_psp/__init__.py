@@ -15,6 +15,7 @@ _WHERE = {
     "PSPNetClassifier": "sklearn_psp._classifier",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",
     "load": "sklearn_psp._persistence",
+    "register_backbone_library": "sklearn_psp._nets",
     "retrieve": "sklearn_psp._retriever",
     "save": "sklearn_psp._persistence",
 }

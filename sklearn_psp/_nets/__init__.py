@@ -1,22 +1,21 @@
-"""Networks: devices, backbones, pooling, and the runner; but for decoding images, all that needs torch."""
+"""Networks: the table of backbone libraries, pooling, execution plans, and the runner of batches."""
 
 from sklearn_psp._nets._backbones import (
     load_backbone,
     module_with,
     own_image_size,
     pack_weights,
+    register_backbone_library,
     trained_weights,
     with_trained,
 )
 from sklearn_psp._nets._devices import resolve_device
-from sklearn_psp._nets._folding import copied
 from sklearn_psp._nets._part_weights import learn_part_weights
 from sklearn_psp._nets._plan import Plan, resolve_plan
-from sklearn_psp._nets._pyramid import PyramidPooling, part_sequence
+from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor, part_sequence
 from sklearn_psp._nets._runner import Runner
 from sklearn_psp._nets._specs import BackboneRequest
-from sklearn_psp._nets._torch_network import normalized, pixel_scale
-from sklearn_psp._nets._views import Views, images_tensor
+from sklearn_psp._nets._torch_network import copied, normalized, pixel_scale
 
 __all__ = [
     "BackboneRequest",
@@ -34,6 +33,7 @@ __all__ = [
     "pack_weights",
     "part_sequence",
     "pixel_scale",
+    "register_backbone_library",
     "resolve_device",
     "resolve_plan",
     "trained_weights",

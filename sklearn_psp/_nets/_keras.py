@@ -1,27 +1,20 @@
-"""A Keras 3 model of the user's own, on the torch backend; keras is imported only for one, which has imported it."""
+"""Keras 3 models of the user's own, on the torch backend; keras is imported only for one, which has imported it."""
 
 from __future__ import annotations
 
 import copy
-import warnings
+import sys
 from typing import Any
 
 import torch
 from torch import nn
 
-from sklearn_psp._nets._specs import BackboneRequest, BackboneSpec
+from sklearn_psp._nets._specs import BackboneRequest
 from sklearn_psp._nets._weights import load_into
 from sklearn_psp.exceptions import BackboneError, WeightsError
+from sklearn_psp.utils._warnings import quiet_thread
 
-__all__ = [
-    "KerasMaps",
-    "build_keras",
-    "is_keras",
-    "keras_image_size",
-    "keras_state",
-    "keras_with",
-    "refuse_keras_elsewhere",
-]
+__all__ = ["KerasMaps", "KerasModules"]
 
 # Of the largest value of the maps: what a copy may differ from the model. On one device it differs by nothing.
 _TOLERANCE = 1e-3
@@ -56,7 +49,7 @@ class KerasMaps(nn.Module):
         super().__init__()
         self.__dict__["network"] = network
         self.channels_last = _is_channels_last(_input_shape(network))
-        self.fixed_size = keras_image_size(network) is not None
+        self.fixed_size = _built_size(network) is not None
         if not self.channels_last:
             self.shapes = ("(n, 3, height, width)", "(n, channels, rows, columns)")
         trained = {id(variable) for variable in network.trainable_variables}
@@ -92,94 +85,98 @@ class KerasMaps(nn.Module):
         return _restored, (self.network, self.training, *_tensors(self))
 
 
-def is_keras(backbone: object) -> bool:
-    """Whether it is a model or layer of Keras, on any backend, without importing keras for it."""
-    return any(
-        base.__name__ == "Layer" and base.__module__.partition(".")[0] in ("keras", "tf_keras")
-        for base in type(backbone).__mro__
-    )
+class KerasModules:
+    """Keras models and layers of the user's own, on the torch backend."""
+
+    def knows(self, module: Any) -> bool:
+        """Whether it is a model or layer of Keras, on any backend, without importing keras for it."""
+        return any(
+            base.__name__ == "Layer" and base.__module__.partition(".")[0] in ("keras", "tf_keras")
+            for base in type(module).__mro__
+        )
+
+    def image_size(self, module: Any) -> tuple[int, int] | None:
+        """Return (height, width) of the images a model is built for; None where it takes any.
+
+        Raises
+        ------
+        BackboneError
+            If its backend is not torch.
+        """
+        _refuse_other_backends(module)
+        return _built_size(module)
+
+    def build(self, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
+        """Copy a Keras model, on the CPU and in float32.
+
+        Parameters
+        ----------
+        request : BackboneRequest
+            What was asked for; its `backbone` is the model.
+        name : str
+            Name of the model's class.
+
+        Returns
+        -------
+        module : KerasMaps
+            The copy.
+        about : dict
+            Fields of `BackboneSpec`.
+
+        Raises
+        ------
+        BackboneError
+            If the model's backend is not torch, or it is not built, or cannot be copied.
+        WeightsError
+            If other weights are asked for than the model has.
+        """
+        model = request.backbone
+        _refuse_other_backends(model)
+        if request.weights != "default":
+            raise WeightsError(
+                f"weights={request.weights!r} with a Keras model: use weights='default', the weights it has, and "
+                "model.load_weights(path) for others"
+            )
+        if not model.built:
+            raise BackboneError(
+                f"backbone={name!r} is a Keras model that is not built, and has no weights yet: give it a "
+                "keras.Input((None, None, 3)), or call it once on a batch of images"
+            )
+        module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
+        _check_copy(model, module, request.image_size, name)
+        return module, {"tap": "call"}
+
+    def state(self, module: Any) -> dict[str, torch.Tensor]:
+        """Return the weights of a model, by position."""
+        return KerasMaps(module).state_dict()
+
+    def with_state(self, module: Any, state: dict[str, torch.Tensor]) -> Any:
+        """Copy a model and give the copy the weights of `state`, every one of them.
+
+        Raises
+        ------
+        WeightsError
+            If names or shapes do not fit.
+        """
+        copied = _copied(module)
+        load_into(KerasMaps(copied), state, name=type(module).__name__, origin="of the file")
+        return copied
 
 
-def refuse_keras_elsewhere(backbone: Any) -> None:
-    """Refuse a Keras model whose backend is not torch.
-
-    Raises
-    ------
-    BackboneError
-        If it is one.
-    """
-    if is_keras(backbone) and not isinstance(backbone, nn.Module):
+def _refuse_other_backends(model):
+    if not isinstance(model, nn.Module):
         raise BackboneError(
-            f"backbone={type(backbone).__name__!r} is a Keras model on the backend {_backend_name()!r}, and needs the "
+            f"backbone={type(model).__name__!r} is a Keras model on the backend {_backend_name()!r}, and needs the "
             "backend 'torch': set the environment variable KERAS_BACKEND=torch before keras is imported, and load the "
             "model again (a .keras file fits every backend)"
         )
 
 
-def build_keras(request: BackboneRequest) -> tuple[BackboneSpec, nn.Module, None]:
-    """Copy a Keras model, on the CPU and in float32.
-
-    Parameters
-    ----------
-    request : BackboneRequest
-        What was asked for; its `backbone` is the model.
-
-    Returns
-    -------
-    spec : BackboneSpec
-        Identity card.
-    module : KerasMaps
-        Feature extractor.
-    sha256 : None
-        Weights that come from no file.
-
-    Raises
-    ------
-    BackboneError
-        If the model is not built, or cannot be copied.
-    WeightsError
-        If other weights are asked for than the model has.
-    """
-    model = request.backbone
-    name = type(model).__name__
-    if request.weights != "default":
-        raise WeightsError(
-            f"weights={request.weights!r} with a Keras model: use weights='default', the weights it has, and "
-            "model.load_weights(path) for others"
-        )
-    if not model.built:
-        raise BackboneError(
-            f"backbone={name!r} is a Keras model that is not built, and has no weights yet: give it a "
-            "keras.Input((None, None, 3)), or call it once on a batch of images"
-        )
-    module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
-    _check_copy(model, module, request.image_size, name)
-    return BackboneSpec(name, "module", "call", mean=(0, 0, 0), std=(1, 1, 1), licence="yours"), module, None
-
-
-def keras_image_size(model: Any) -> tuple[int, int] | None:
-    """Return (height, width) of the images a Keras model is built for; None if for any."""
+def _built_size(model):
+    """Return (height, width) of the images a model is built for; None if for any."""
     shape = _input_shape(model)
     sides = () if shape is None else shape[1:3] if _is_channels_last(shape) else shape[2:4]
     return tuple(sides) if sides and None not in sides else None
-
-
-def keras_state(model: Any) -> dict[str, torch.Tensor]:
-    """Return the weights of a Keras model, by position."""
-    return KerasMaps(model).state_dict()
-
-
-def keras_with(model: Any, state: dict[str, torch.Tensor]) -> Any:
-    """Copy a Keras model and give the copy the weights of `keras_state`, every one of them.
-
-    Raises
-    ------
-    WeightsError
-        If names or shapes do not fit.
-    """
-    copied = _copied(model)
-    load_into(KerasMaps(copied), state, name=type(model).__name__, origin="of the file")
-    return copied
 
 
 def _copied(model):
@@ -187,8 +184,7 @@ def _copied(model):
     import keras
 
     # Of copies of arrays in NumPy 2, and of the state of the optimizer: nothing that the user could act on here.
-    with warnings.catch_warnings(), torch.inference_mode(False):
-        warnings.simplefilter("ignore")
+    with quiet_thread(), torch.inference_mode(False):
         try:
             copied = copy.deepcopy(model)
         except Exception as saving_error:
@@ -275,8 +271,6 @@ def _is_channels_last(shape):
 
 
 def _backend_name():
-    import sys
-
     keras = sys.modules.get("keras")
     return keras.backend.backend() if hasattr(keras, "config") else "tensorflow"
 

@@ -1,20 +1,20 @@
-"""A backbone that OpenVINO runs on the CPU: images in, feature maps out."""
+"""The network that OpenVINO runs on the CPU: images in, feature maps out."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
-import warnings
 
 import numpy as np
 import torch
 
-from sklearn_psp._nets._folding import fold_batch_norm
+from sklearn_psp._nets._pyramid import Views
 from sklearn_psp._nets._specs import Backbone
-from sklearn_psp._nets._views import Views
+from sklearn_psp._nets._torch_network import fold_batch_norm
 from sklearn_psp.exceptions import BackboneError, DeviceError
 from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._warnings import quiet_thread
 
 __all__ = ["OpenVINONetwork", "check_openvino", "import_openvino"]
 
@@ -23,6 +23,7 @@ _CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 # Of the largest value of the maps: what OpenVINO's float32 may differ from torch's. 6e-6 was measured.
 _TOLERANCE = 1e-3
 _LONGEST_REASON = 600
+_CORE_LOCK = threading.Lock()
 
 
 class OpenVINONetwork:
@@ -88,23 +89,24 @@ class OpenVINONetwork:
 
     def _model(self, size, dtype):
         """Return the network compiled for one size of image; made once and kept with the backbone."""
-        # Its threads do not live on in a forked child.
+        # Of this process: its threads do not live on in a forked child.
         key = ("openvino", os.getpid(), self._precision, self._n_threads, tuple(size), dtype)
-        if key not in self._backbone.memo:
-            ov, core = import_openvino(), _core(os.getpid())
-            if _CAPABILITIES[self._precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-                raise DeviceError(
-                    f"precision={self._precision!r}: OpenVINO does not compute in it on this processor; "
-                    "use 'float32' or 'auto', or runtime='torch'"
-                )
-            options = {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": _TYPES[self._precision],
-                "INFERENCE_NUM_THREADS": self._n_threads,
-            }
-            model = _with_pixels(ov, _converted(ov, self._backbone, tuple(size)).clone(), self._backbone.spec, dtype)
-            self._backbone.memo[key] = core.compile_model(model, "CPU", options)
-        return self._backbone.memo[key]
+        return self._backbone.once(key, lambda: self._compiled(tuple(size), dtype))
+
+    def _compiled(self, size, dtype):
+        ov, core = import_openvino(), _core(os.getpid())
+        if _CAPABILITIES[self._precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise DeviceError(
+                f"precision={self._precision!r}: OpenVINO does not compute in it on this processor; "
+                "use 'float32' or 'auto', or runtime='torch'"
+            )
+        options = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": _TYPES[self._precision],
+            "INFERENCE_NUM_THREADS": self._n_threads,
+        }
+        model = _with_pixels(ov, _converted(ov, self._backbone, size).clone(), self._backbone.spec, dtype)
+        return core.compile_model(model, "CPU", options)
 
 
 def import_openvino():
@@ -139,17 +141,19 @@ def check_openvino(backbone: Backbone) -> None:
         )
 
 
-@functools.cache
 def _core(process_id):
+    with _CORE_LOCK:
+        return _make_core(process_id)
+
+
+@functools.cache
+def _make_core(process_id):
     return import_openvino().Core()
 
 
 def _converted(ov, backbone, size):
     """Convert the folded network for images of one size; made once for all precisions, and kept with the backbone."""
-    key = ("openvino model", os.getpid(), size)
-    if key not in backbone.memo:
-        backbone.memo[key] = _convert(ov, backbone, size)
-    return backbone.memo[key]
+    return backbone.once(("openvino model", os.getpid(), size), lambda: _convert(ov, backbone, size))
 
 
 def _convert(ov, backbone, size):
@@ -158,8 +162,7 @@ def _convert(ov, backbone, size):
     example = torch.zeros(1, 3, *size)
     try:
         # torch says that it will do without TorchScript some day; OpenVINO reads it faster than an exported program.
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")
+        with quiet_thread(), torch.inference_mode():
             traced = torch.jit.trace(module, example, check_trace=False)
             return ov.convert_model(traced, example_input=example, input=[1, 3, *size])
     except Exception as error:

@@ -1,22 +1,23 @@
-"""How a network is run: by what, in which precision, and how many images at a time - measured, not guessed."""
+"""Execution plan of a network: runtime, precision and batch size, measured where they are left open."""
 
 from __future__ import annotations
 
+import threading
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from sklearn_psp._nets._devices import one_core_threads
 from sklearn_psp._nets._openvino_network import OpenVINONetwork, check_openvino, import_openvino
+from sklearn_psp._nets._pyramid import Views, images_tensor
 from sklearn_psp._nets._specs import Backbone
 from sklearn_psp._nets._torch_network import TorchNetwork
-from sklearn_psp._nets._views import Views, images_tensor
-from sklearn_psp._nets._workers import one_core_threads
 from sklearn_psp.exceptions import BackboneError, DeviceError, RuntimeFallbackWarning
 from sklearn_psp.utils._optional import is_installed
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["Plan", "make_network", "resolve_plan"]
 
@@ -35,14 +36,14 @@ _BUDGET_S = 2.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is run.
+    """Settings with which a network is run.
 
     Attributes
     ----------
     runtime : {"torch", "openvino"}
-        What runs it.
+        The library that runs it.
     precision : {"float32", "bfloat16", "float16"}
-        In which it computes.
+        The precision of its convolutions and products.
     batch_size : int
         Images per pass.
     n_workers : int
@@ -58,8 +59,8 @@ class Plan:
     compiled: bool = False
 
 
-def make_network(backbone: Backbone, plan: Plan, device: torch.device, views: Views):
-    """Return the network that a plan speaks of."""
+def make_network(backbone: Backbone, plan: Plan, device: torch.device, views: Views) -> TorchNetwork | OpenVINONetwork:
+    """Return the network of a plan's runtime."""
     if plan.runtime == "openvino":
         return OpenVINONetwork(backbone, plan.precision, views)
     return TorchNetwork(backbone, device, plan.precision, views, compiled=plan.compiled)
@@ -67,6 +68,7 @@ def make_network(backbone: Backbone, plan: Plan, device: torch.device, views: Vi
 
 # Keyed by what is asked and by the weights: a user's own module is copied at every fit, but need not be measured anew.
 _PLANS: dict[tuple, Plan] = {}
+_PLANS_LOCK = threading.RLock()
 
 
 def resolve_plan(
@@ -128,7 +130,10 @@ def resolve_plan(
         torch.get_num_threads(),
     )
     if key not in _PLANS:
-        _PLANS[key] = _resolve(backbone, device, runtime, precision, batch_size, compiled)
+        # One at a time: two measurements side by side would slow each other down.
+        with _PLANS_LOCK:
+            if key not in _PLANS:
+                _PLANS[key] = _resolve(backbone, device, runtime, precision, batch_size, compiled)
     return _PLANS[key]
 
 
@@ -155,7 +160,7 @@ def _takes_openvino(backbone, runtime, precision):
         if precision != "auto":
             OpenVINONetwork(backbone, precision, Views([backbone.image_size]))
     except BackboneError as error:
-        warnings.warn(RuntimeFallbackWarning(f"runtime='auto' takes torch instead of OpenVINO: {error}"), stacklevel=2)
+        warn_user(RuntimeFallbackWarning(f"runtime='auto' takes torch instead of OpenVINO: {error}"))
         return False
     except DeviceError:
         return False  # torch computes in every precision

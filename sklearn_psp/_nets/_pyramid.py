@@ -1,9 +1,10 @@
-"""Part-sequence pyramid pooling: feature maps in, local features or one global feature out."""
+"""Part-sequence pyramid pooling: feature maps in, local features or one global feature out; views of test time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.transforms.v2 import functional as vision
 
-__all__ = ["Part", "PyramidPooling", "part_sequence"]
+__all__ = ["Part", "PyramidPooling", "Views", "images_tensor", "part_sequence"]
 
 # Generalised means are of positive numbers; Radenovic et al. 2019 clamp alike.
 _GEM_FLOOR = 1e-6
@@ -230,6 +232,45 @@ class PyramidPooling(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the global features of feature maps (n, channels, rows, columns), float32."""
         return self.join(self.project(self.local_features(maps)))
+
+
+@dataclass(frozen=True)
+class Views:
+    """Test-time augmentation: the sizes at which the network sees an image, and whether also mirrored.
+
+    Parameters
+    ----------
+    sizes : sequence of (int, int)
+        (height, width) of each scale, the largest first: images come in that size.
+    flip : bool, default=False
+        Whether each image is also seen mirrored.
+    """
+
+    sizes: Sequence[tuple[int, int]]
+    flip: bool = False
+
+    def __len__(self):
+        return len(self.sizes) * (1 + self.flip)
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """Return (height, width) of each view."""
+        return [size for size in self.sizes for _ in range(1 + self.flip)]
+
+    def of(self, batch: torch.Tensor) -> Iterator[tuple[torch.Tensor, bool]]:
+        """Yield each view of a batch (n, 3, height, width), and whether it is mirrored."""
+        for size in self.sizes:
+            scaled = batch
+            if tuple(batch.shape[-2:]) != tuple(size):
+                scaled = vision.resize(batch, list(size), antialias=True)
+            yield scaled, False
+            if self.flip:
+                yield scaled.flip(-1), True
+
+
+def images_tensor(images: np.ndarray) -> torch.Tensor:
+    """View images (n, height, width, 3) as a tensor (n, 3, height, width)."""
+    # torch warns of read-only memory, which joblib hands to its workers; only such a batch is copied.
+    return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
 
 
 def _unit(features):

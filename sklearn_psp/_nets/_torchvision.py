@@ -1,21 +1,21 @@
-"""Any classification network of torchvision, cut before its pooling."""
+"""The library of torchvision's classification networks, cut before their pooling."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from sklearn_psp._nets._feature_maps import FeatureMaps
-from sklearn_psp._nets._specs import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, BackboneSpec
+from sklearn_psp._nets._specs import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, FeatureMaps
 from sklearn_psp._nets._weights import load_into, read_state_dict
 from sklearn_psp.exceptions import BackboneError, WeightsError
+from sklearn_psp.utils._warnings import quiet_thread
 
-__all__ = ["build_torchvision", "torchvision_names"]
+__all__ = ["TorchvisionLibrary"]
 
 # The node whose output is the last feature map, by the start of the network's name; the longest start wins.
 _TAPS = {
@@ -41,53 +41,67 @@ _TAPS = {
 _DILATED = ("resnet", "resnext", "wide_resnet")
 
 
-def torchvision_names() -> list[str]:
-    """Names of torchvision's classification networks that have a known tap."""
-    return [name for name in torchvision.models.list_models(module=torchvision.models) if _tap(name)]
+class TorchvisionLibrary:
+    """torchvision's classification networks that have a known tap, cut before their pooling."""
 
+    name = "torchvision"
 
-def build_torchvision(request: BackboneRequest, name: str) -> tuple[BackboneSpec, nn.Module, str | None]:
-    """Build a network of torchvision by its name there.
+    def knows(self, name: str) -> bool:
+        """Whether there is a network of this name."""
+        return name in self.names()
 
-    Parameters
-    ----------
-    request : BackboneRequest
-        What was asked for.
-    name : str
-        Name of the model in `torchvision.models`.
+    def names(self) -> list[str]:
+        """Names of the networks."""
+        return [name for name in torchvision.models.list_models(module=torchvision.models) if _tap(name)]
 
-    Returns
-    -------
-    spec : BackboneSpec
-        Identity card.
-    module : torch.nn.Module
-        Feature extractor.
-    sha256 : str or None
-        Hash of the weights' file; None for random weights.
-    """
-    published = torchvision.models.get_model_weights(name).DEFAULT
-    transforms = published.transforms()
-    spec = BackboneSpec(
-        name=name,
-        library="torchvision",
-        tap=_tap(name),
-        mean=tuple(getattr(transforms, "mean", IMAGENET_MEAN)),
-        std=tuple(getattr(transforms, "std", IMAGENET_STD)),
-        licence="BSD-3-Clause (torchvision); trained on ImageNet",
-        source=published.url,
-    )
-    with warnings.catch_warnings():
-        # GoogLeNet and Inception warn about a future default of random weights, which are overwritten or meant.
-        warnings.simplefilter("ignore", FutureWarning)
-        network = torchvision.models.get_model(name, weights=None, **_options(request, name)).eval()
-    digest = None
-    if request.weights is not None:
-        path = request.weights
-        if path in ("default", "download"):
-            path = _published_file(name, published.url, download=path == "download")
-        state, digest = read_state_dict(path)
-        load_into(network, state, name=name, origin=str(path))
-    return spec, _cut(network, spec.tap, request), digest
+    def image_size(self, name: str) -> None:
+        """Return None: all of them take the default size, and most take any."""
+
+    def build(self, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
+        """Build a network of torchvision by its name there.
+
+        Parameters
+        ----------
+        request : BackboneRequest
+            What was asked for.
+        name : str
+            Name of the model in `torchvision.models`.
+
+        Returns
+        -------
+        module : FeatureMaps
+            The network.
+        about : dict
+            Fields of `BackboneSpec`, and the `sha256` of the weights' file; None for random weights.
+
+        Raises
+        ------
+        BackboneError
+            If the network cannot be dilated as asked, or takes no image of that shape.
+        WeightsError
+            If the weights are not on this machine or do not fit.
+        """
+        published = torchvision.models.get_model_weights(name).DEFAULT
+        transforms = published.transforms()
+        with quiet_thread():
+            # GoogLeNet and Inception warn about a future default of random weights, which are overwritten or meant.
+            network = torchvision.models.get_model(name, weights=None, **_options(request, name)).eval()
+        digest = None
+        if request.weights is not None:
+            path = request.weights
+            if path in ("default", "download"):
+                path = _published_file(name, published.url, download=path == "download")
+            state, digest = read_state_dict(path)
+            load_into(network, state, name=name, origin=str(path))
+        about = {
+            "tap": _tap(name),
+            "mean": tuple(getattr(transforms, "mean", IMAGENET_MEAN)),
+            "std": tuple(getattr(transforms, "std", IMAGENET_STD)),
+            "licence": "BSD-3-Clause (torchvision); trained on ImageNet",
+            "source": published.url,
+            "sha256": digest,
+        }
+        return _cut(network, _tap(name), request), about
 
 
 def _tap(name):
@@ -118,9 +132,8 @@ def _options(request, name):
 
 
 def _cut(network, tap, request):
-    with warnings.catch_warnings():
+    with quiet_thread():
         # "nodes obtained in eval mode are a subsequence of those in train mode": only eval mode is ever used here.
-        warnings.filterwarnings("ignore", message="NOTE: The nodes obtained by tracing", category=UserWarning)
         cut = create_feature_extractor(network, return_nodes={tap: "maps"})
     if tap != "encoder":
         return FeatureMaps(cut, fixed_size=tap == "blocks")

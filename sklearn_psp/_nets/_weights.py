@@ -1,4 +1,4 @@
-"""Weights: found, checked, read. Nothing here unpickles anything but tensors, and nothing is downloaded."""
+"""Reading and checking of weights. Nothing here unpickles anything but tensors, and nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, load_backbone, own_image_size, trained_weights, with_trained
 from sklearn_psp._nets._backbones import backbone_names
-from sklearn_psp._nets._torchvision import torchvision_names
-from sklearn_psp._persistence._weights import SavedWeights, TrainedWeights
+from sklearn_psp._persistence import SavedWeights, TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
 
 
@@ -90,7 +89,7 @@ def test_every_family_of_torchvision_gives_maps(name, shape, size):
 
 
 def test_every_network_of_torchvision_has_a_tap():
-    assert torchvision_names() == torchvision.models.list_models(module=torchvision.models)
+    assert backbone_names()["torchvision"] == torchvision.models.list_models(module=torchvision.models)
 
 
 @torch.inference_mode()

@@ -1,10 +1,17 @@
-"""A device is there, or its absence is said."""
+"""A device is there, or its absence is said; threads that use one core each change nothing for the others."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from sklearn_psp._nets import resolve_device
-from sklearn_psp._nets._devices import available_devices, is_out_of_memory
+from sklearn_psp._nets._devices import available_devices, is_out_of_memory, one_core_threads
 from sklearn_psp.exceptions import DeviceError
 
 
@@ -53,3 +60,88 @@ def test_a_device_that_torch_does_not_know_is_refused():
 )
 def test_out_of_memory_is_told_from_other_errors(error, expected):
     assert is_out_of_memory(error) is expected
+
+
+# What torch gives a thread depends on what was set before the first use: a fresh interpreter, with two cores.
+SCRIPT = """
+import json, os, threading
+import torch
+from sklearn_psp._nets._devices import one_core_threads
+
+def n_tasks():
+    return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+
+def work():
+    before = n_tasks()
+    with torch.inference_mode():
+        x = torch.randn(500, 500)
+        torch.nn.functional.linear(x, x).relu().exp().sum()
+        torch.nn.Conv2d(16, 64, 3)(torch.randn(1, 16, 64, 64))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.nn.functional.linear(x, x)
+    return n_tasks() - before
+
+def settings():
+    found = [torch.get_num_threads()]
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found
+
+def observed():
+    with one_core_threads(1) as executor:
+        n_started = executor.submit(work).result()
+    both, before = threading.Barrier(2), settings()
+    with one_core_threads(2) as executor:
+        cores = list(executor.map(lambda i: (both.wait(60), torch.get_num_threads())[1], range(2)))
+        during = settings()
+    return {"cores": cores, "n_started": n_started, "settings": [before, during, settings()]}
+
+by_default = observed()
+torch.set_num_threads(3)
+print(json.dumps({"default": by_default, "set": observed()}))
+"""
+SETTINGS = pytest.mark.parametrize("setting", ["default", "set"])
+
+
+@pytest.fixture(scope="module")
+def observed():
+    """What holds in a process with two cores by default, and after its user has set three."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@SETTINGS
+def test_each_thread_uses_one_core(observed, setting):
+    assert observed[setting]["cores"] == [1, 1]
+
+
+@SETTINGS
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="/proc is absent")
+def test_work_of_a_thread_starts_no_helpers(observed, setting):
+    assert observed[setting]["n_started"] <= 0
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("default", [2, 2]), ("set", [3, 3])])
+def test_the_main_thread_and_new_threads_keep_the_cores_they_had(observed, setting, expected):
+    assert observed[setting]["settings"] == [expected] * 3
+
+
+def test_an_error_of_a_job_reaches_whoever_waits_for_it():
+    def broken():
+        raise ValueError("of a job")
+
+    with one_core_threads(1) as executor:
+        future = executor.submit(broken)
+        with pytest.raises(ValueError, match="of a job"):
+            future.result()
+        assert executor.submit(torch.get_num_threads).result() == 1, "the thread goes on"
+
+
+def test_threads_end_with_the_executor():
+    before = threading.active_count()
+    with one_core_threads(2) as executor:
+        list(executor.map(str, range(4)))
+    assert threading.active_count() == before

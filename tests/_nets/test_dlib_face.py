@@ -19,7 +19,7 @@ from sklearn_psp import PSPNetFeaturizer, load, save
 from sklearn_psp._nets import BackboneRequest, load_backbone
 from sklearn_psp._nets import _packaged as packaged
 from sklearn_psp._nets._dlib_face import DlibFace, read_dlib_face
-from sklearn_psp._nets._specs import PACKAGED
+from sklearn_psp._nets._packaged import PACKAGED
 from sklearn_psp._nets._weights import packaged_file
 from sklearn_psp.exceptions import BackboneError, WeightsError
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, load_backbone, own_image_size
-from sklearn_psp._nets._keras import is_keras
+from sklearn_psp._nets._keras import KerasModules
 from sklearn_psp.exceptions import BackboneError
 
 
@@ -185,8 +185,8 @@ def test_another_backend_is_refused_with_the_remedy():
 
 
 def test_only_what_comes_from_keras_is_keras():
-    assert is_keras(Layer())
-    assert is_keras(Unsaved())
-    assert is_keras(NoModule())
-    assert not is_keras(nn.Conv2d(3, 4, 3))
-    assert not is_keras("efficientnet_lite0")
+    assert KerasModules().knows(Layer())
+    assert KerasModules().knows(Unsaved())
+    assert KerasModules().knows(NoModule())
+    assert not KerasModules().knows(nn.Conv2d(3, 4, 3))
+    assert not KerasModules().knows("efficientnet_lite0")

@@ -1,14 +1,15 @@
-"""Pyramid pooling against torch's adaptive pooling and the equations in float64."""
+"""Pyramid pooling against torch's adaptive pooling and the equations in float64; the views of an image."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_psp._nets import PyramidPooling, part_sequence
+from sklearn_psp._nets import PyramidPooling, Views, images_tensor, part_sequence
 
 GRIDS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3)
 
@@ -387,3 +388,55 @@ def test_without_normalisation_products_and_averages_of_views_keep_their_lengths
     assert pyramid.average([first]) is first
     unit = PyramidPooling((2,)).average([first, second])
     torch.testing.assert_close(unit.norm(dim=-1), torch.ones(2, 4))
+
+
+def image_batch(dtype=torch.uint8, size=(32, 24)):
+    return torch.randint(0, 256, (2, 3, *size), generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def test_the_largest_size_is_seen_as_it_is():
+    x = image_batch()
+    ((view, mirrored),) = Views([(32, 24)]).of(x)
+    assert view is x
+    assert mirrored is False
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-3), (torch.uint8, 1.0)])
+def test_a_smaller_size_is_antialiased_bilinear_interpolation(dtype, atol):
+    x = image_batch(dtype)
+    _, (view, _) = Views([(32, 24), (16, 12)]).of(x)
+    expected = F.interpolate(x.double(), (16, 12), mode="bilinear", antialias=True)
+    assert view.dtype == dtype
+    torch.testing.assert_close(view.double(), expected, rtol=0, atol=atol)
+
+
+def test_every_size_is_seen_plain_then_mirrored():
+    views = list(Views([(32, 24), (16, 12)], flip=True).of(image_batch()))
+    assert [mirrored for _, mirrored in views] == [False, True, False, True]
+    for (plain, _), (mirror, _) in (views[:2], views[2:]):
+        assert torch.equal(mirror, plain.flip(-1))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_length_and_shapes_are_those_of_the_views(flip):
+    views = Views([(32, 24), (16, 12)], flip=flip)
+    shapes = [tuple(view.shape[-2:]) for view, _ in views.of(image_batch())]
+    assert views.shapes() == shapes
+    assert len(views) == len(shapes)
+
+
+def test_images_are_viewed_and_not_copied():
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    tensor = images_tensor(images)
+    assert tensor.shape == (2, 3, 4, 5)
+    np.testing.assert_array_equal(tensor.numpy(), images.transpose(0, 3, 1, 2))
+    assert np.shares_memory(tensor.numpy(), images)
+
+
+def test_read_only_and_strided_images_are_copied():
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    images.flags.writeable = False
+    for array in (images, images[:, ::-1], images[::2]):
+        tensor = images_tensor(array)
+        np.testing.assert_array_equal(tensor.numpy(), array.transpose(0, 3, 1, 2))
+        assert not np.shares_memory(tensor.numpy(), images)

@@ -5,7 +5,7 @@ import torch
 from common.networks import TinyNet
 
 from sklearn_psp._nets import BackboneRequest, PyramidPooling, Views, load_backbone
-from sklearn_psp._nets._map_rows import MapRows
+from sklearn_psp._nets._runner import MapRows
 from sklearn_psp.exceptions import BackboneError
 
 VIEWS = Views([(32, 24), (16, 8)], flip=True)
