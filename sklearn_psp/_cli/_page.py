@@ -15,8 +15,8 @@ import pandas as pd
 from PIL import Image
 
 from sklearn_psp._cli._template import PAGE, STYLE
+from sklearn_psp._images import thumbnail
 from sklearn_psp.displays import ShownQuery, ShownResult
-from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.utils._progress import progress
 
 __all__ = ["Page", "page_html", "write_page"]

@@ -7,7 +7,7 @@ from sklearn_psp._images._containers import as_images, is_labelled_stream, label
 from sklearn_psp._images._content import array_key
 from sklearn_psp._images._images import Images, ImageStream, SomeImages
 from sklearn_psp._images._quiet import quiet_decoders
-from sklearn_psp._images._read import raise_missing, read_batches, read_image
+from sklearn_psp._images._read import map_images, raise_missing, read_batches, read_image, thumbnail
 from sklearn_psp._images._resize import resize_image
 from sklearn_psp._images._sources import describe_source, is_one_image, is_path, quote_source
 from sklearn_psp._images._types import ImageBatch, ImageRefusedError
@@ -25,6 +25,7 @@ __all__ = [
     "is_one_image",
     "is_path",
     "labelled_batches",
+    "map_images",
     "quiet_decoders",
     "quote_source",
     "raise_missing",
@@ -32,5 +33,6 @@ __all__ = [
     "read_image",
     "resize_image",
     "resolve_n_threads",
+    "thumbnail",
     "work_ahead",
 ]

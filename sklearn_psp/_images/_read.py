@@ -7,9 +7,10 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
 from sklearn_psp._images._containers import as_images
@@ -21,11 +22,18 @@ from sklearn_psp._images._sources import describe_source, quote_source, rgb_from
 from sklearn_psp._images._types import ImageBatch, ImageRefusedError
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 from sklearn_psp.utils._descriptions import Failure, failures_frame
+from sklearn_psp.utils._progress import progress
 
-__all__ = ["raise_missing", "read_batches", "read_image"]
+T = TypeVar("T")
 
 _REMEDY = 'remove it from X or pass on_error="nan"'
+_NO_BATCH = (
+    "X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; a generator can be read only "
+    "once"
+)
 _N_NAMED = 10
+# Images at full size in one group of tasks. Not tuned: enough to keep the threads busy, few enough to fit into memory.
+_MAPPED_AT_ONCE = 8
 
 
 def read_image(source: Any) -> np.ndarray:
@@ -55,6 +63,113 @@ def read_image(source: Any) -> np.ndarray:
             f"the image {quote_source(failure.source)} could not be decoded: {failure.reason}",
             failures_frame([failure]),
         ) from refusal
+
+
+def thumbnail(source: Any, size: int = 256) -> np.ndarray | None:
+    """Read an image and make it small.
+
+    Parameters
+    ----------
+    source : str, path-like, bytes, PIL.Image.Image, array, tensor or None
+        One image.
+    size : int, default=256
+        Most pixels of the longer side; a smaller image keeps its size. 256 is twice what displays draw at most, for
+        sharp screens.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8, RGB, or None
+        The image, never a view of the one given; None if it cannot be read.
+    """
+    try:
+        image = Image.fromarray(np.ascontiguousarray(read_image(source)))
+    except ImageReadError:
+        return None
+    image.thumbnail((size, size))
+    return np.array(image)
+
+
+def map_images(
+    images: Images,
+    work: Callable[[np.ndarray], T],
+    *,
+    on_error: str,
+    n_jobs: int | None,
+    title: str,
+    verbose: int,
+    note: str = "while working on {image}",
+) -> Iterator[tuple[int, str, T | ImageRefusedError]]:
+    """Do something with every image at full size, in threads that read and work ahead of the consumer.
+
+    Parameters
+    ----------
+    images : Images
+        The images.
+    work : callable
+        Called in the threads with one image: an array (h, w, 3), uint8, RGB, C-contiguous.
+    on_error : {"raise", "nan"}
+        With "raise" paths that name no file are refused at once. Of an image that cannot be decoded, either way, the
+        refusal is yielded: the consumer knows what it means.
+    n_jobs : int or None
+        Threads, as for `read_batches`.
+    title : str
+        What is being done, for the progress bar.
+    verbose : int
+        Above 0, progress is shown.
+    note : str, default="while working on {image}"
+        Added to an error that `work` raises, with the image named where it says `{image}`.
+
+    Returns
+    -------
+    iterator of (int, str, object)
+        In the order of the images: the position in X, the source (as of `describe_source`), and what `work` returned,
+        or the `ImageRefusedError` that says why the image could not be decoded. Closing the iterator ends its threads.
+
+    Raises
+    ------
+    MissingImageError
+        At once, naming all files that do not exist, unless `on_error="nan"`.
+    ImageInputError
+        While iterating, if the images are an iterable of batches that yields none.
+    ValueError
+        If `n_jobs` is out of its range.
+    """
+    n_threads = resolve_n_threads(n_jobs)
+    if on_error == "raise":
+        raise_missing(images)
+    return _map(images, work, n_threads, note, title, verbose)
+
+
+def _map(
+    images: Images, work: Callable[[np.ndarray], T], n_threads: int, note: str, title: str, verbose: int
+) -> Iterator[tuple[int, str, T | ImageRefusedError]]:
+    def decode_and_work(position: int, given: Any) -> tuple[int, str, T | ImageRefusedError]:
+        row, source = images.row(position), describe_source(given)
+        try:
+            image = np.ascontiguousarray(images.load(given)[1]())
+        except ImageRefusedError as refusal:
+            return row, source, refusal
+        try:
+            return row, source, work(image)
+        except Exception as error:
+            error.add_note(note.format(image=f"X[{row}] ({quote_source(source)})"))
+            raise
+
+    def groups():
+        tasks = enumerate(images)
+        while group := list(islice(tasks, _MAPPED_AT_ONCE)):
+            yield len(group), group
+
+    n_done = 0
+    n_ahead = max(1, 2 * n_threads // _MAPPED_AT_ONCE)
+    done = work_ahead(groups(), decode_and_work, n_threads=n_threads, n_ahead=n_ahead)
+    with quiet_decoders(), progress(images.n_images, title, "image", verbose) as bar, contextlib.closing(done):
+        for n, results in done:
+            n_done += n
+            bar.update(n)
+            yield from results
+    if not n_done:
+        raise ImageInputError(_NO_BATCH)
 
 
 def read_batches(
@@ -150,10 +265,7 @@ def _read(
             yield (start, stack), list(zip(stack, batch, strict=True))
             start += len(batch)
         if start == 0:
-            raise ImageInputError(
-                "X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; "
-                "a generator can be read only once"
-            )
+            raise ImageInputError(_NO_BATCH)
 
     n_ahead = max(2, math.ceil(2 * n_threads / batch_size))
     work = work_ahead(groups(), read_into, n_threads=n_threads, n_ahead=n_ahead)

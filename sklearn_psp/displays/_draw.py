@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_psp.displays._images import thumbnail
+from sklearn_psp._images import thumbnail
 from sklearn_psp.utils._optional import import_optional_dependency
 
 __all__ = ["draw_queries", "shorten"]

@@ -7,38 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from sklearn_psp._images import as_images, read_image
-from sklearn_psp.exceptions import ImageInputError, ImageReadError
+from sklearn_psp._images import as_images, thumbnail
+from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["THUMBNAIL_SIZE", "ImageLookup", "thumbnail"]
-
-# Pixels of the longer side; images are drawn at no more than half of it, for sharp screens.
-THUMBNAIL_SIZE = 256
-
-
-def thumbnail(source, size=THUMBNAIL_SIZE):
-    """Read an image and make it small.
-
-    Parameters
-    ----------
-    source : str, path-like, bytes, PIL.Image.Image, array, tensor or None
-        One image.
-    size : int, default=256
-        Most pixels of the longer side; a smaller image keeps its size.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), uint8, RGB, or None
-        The image, never a view of the one given; None if it cannot be read.
-    """
-    try:
-        image = Image.fromarray(np.ascontiguousarray(read_image(source)))
-    except ImageReadError:
-        return None
-    image.thumbnail((size, size))
-    return np.array(image)
+__all__ = ["ImageLookup"]
 
 
 class ImageLookup:

@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_psp import NearestImageRetriever
+from sklearn_psp._images import thumbnail
 from sklearn_psp.displays import RetrievalDisplay
-from sklearn_psp.displays._images import thumbnail
 from sklearn_psp.exceptions import ImageInputError
 
 show = RetrievalDisplay.from_estimator
