@@ -13,6 +13,8 @@ from scipy import sparse
 from sklearn_psp.exceptions import ImageInputError, UnknownIdError
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
 from sklearn_psp.utils._labels import as_label_array
+from sklearn_psp.utils._names import shown
+from sklearn_psp.utils._tables import own_index, source_names
 
 __all__ = [
     "Rows",
@@ -128,23 +130,6 @@ def check_n_neighbors(n_neighbors, default):
     return int(n_neighbors)
 
 
-def own_index(X):
-    """Index of a Series or of a one-column DataFrame, as an array; None for anything else."""
-    if isinstance(X, pd.Series) or (isinstance(X, pd.DataFrame) and X.shape[1] == 1):
-        return X.index.to_numpy()
-    return None
-
-
-def source_names(X):
-    """Paths of the images, as an object array, with None for images that have none; None if no image has one."""
-    if isinstance(X, pd.DataFrame) and X.shape[1] == 1:
-        X = X.iloc[:, 0]
-    if not isinstance(X, list | tuple | pd.Series) and not (isinstance(X, np.ndarray) and X.ndim == 1):
-        return None
-    names = [os.fspath(item) if isinstance(item, str | os.PathLike) else None for item in X]
-    return None if all(name is None for name in names) else np.array(names, dtype=object)
-
-
 def check_ids(ids, n_rows, *, default=None):
     """Bring ids to an array of unique values.
 
@@ -227,12 +212,6 @@ def refuse_unknown(ids, rows):
     unknown = ids[rows < 0]
     if len(unknown):
         raise UnknownIdError(f"no image of the gallery has the id {shown(unknown.tolist())}")
-
-
-def shown(values):
-    """List the first few values for a message, and say how many more there are."""
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(map(repr, values[:_SHOWN])) + more
 
 
 def check_labels(y, n_rows):

@@ -14,9 +14,9 @@ import pandas as pd
 from sklearn_psp._images import describe_source
 from sklearn_psp.displays._assemble import choose
 from sklearn_psp.displays._draw_faces import draw_matches
-from sklearn_psp.faces._pairs import as_pairs
-from sklearn_psp.metrics._pairs import as_flags
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._flags import as_flags
+from sklearn_psp.utils._pairs import as_pairs
 from sklearn_psp.utils._pipeline import split_search
 
 __all__ = ["MatchDisplay", "ShownMatch"]

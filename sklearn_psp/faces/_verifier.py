@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError
 from sklearn_psp.faces._describing import FEATURIZERS, Described, check_one_row_each, describe, new_featurizer
-from sklearn_psp.faces._pairs import as_pairs, failed_pairs, naming_pairs
+from sklearn_psp.faces._pairs import failed_pairs, naming_pairs
 from sklearn_psp.faces._reasons import own_on_error
 from sklearn_psp.faces._scores import METRICS, Calibration, as_score, calibrate, pair_similarities
 from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, threshold_at, threshold_interval
-from sklearn_psp.metrics._pairs import as_flags
-from sklearn_psp.metrics._targets import check_target
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
+from sklearn_psp.utils._flags import as_flags, check_target
+from sklearn_psp.utils._pairs import as_pairs
 from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceVerifier", "Verification"]

@@ -7,9 +7,10 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_psp.metrics._pairs import add_up, check_pairs, threshold_before
-from sklearn_psp.metrics._targets import check_target, target_place
+from sklearn_psp.metrics._pairs import add_up, threshold_before
+from sklearn_psp.metrics._targets import target_place
 from sklearn_psp.utils._compat import Interval, validate_params
+from sklearn_psp.utils._flags import check_pairs, check_target
 
 __all__ = ["threshold_interval"]
 

@@ -7,9 +7,10 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from sklearn_psp.metrics._pairs import check_pairs, check_thresholds
+from sklearn_psp.metrics._pairs import check_thresholds
 from sklearn_psp.metrics._verification import rate_interval
 from sklearn_psp.utils._compat import Interval, validate_params
+from sklearn_psp.utils._flags import check_pairs
 
 __all__ = ["group_error_rates"]
 

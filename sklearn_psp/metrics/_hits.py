@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklearn_psp.utils._flags import check_sample_weight
+
 __all__ = [
     "NOTHING_RELEVANT",
     "NO_WEIGHT",
     "Hits",
-    "check_sample_weight",
     "find_hits",
     "mean_over_queries",
     "query_weights",
@@ -119,20 +120,6 @@ def query_weights(counted, sample_weight):
     weights = np.where(counted, 1.0 if weights is None else weights, 0.0)
     if not weights.any():
         raise ValueError(NO_WEIGHT)
-    return weights
-
-
-def check_sample_weight(sample_weight, n, of="queries"):
-    """Make weights an array of float64, or keep None."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n,):
-        raise ValueError(f"sample_weight must have the shape (n_{of},) = ({n},); got the shape {weights.shape}")
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"sample_weight must be finite and not negative; sample_weight[{row}] is {weights[row]}")
     return weights
 
 

@@ -7,14 +7,13 @@ from numbers import Real
 import numpy as np
 
 from sklearn_psp.metrics._pairs import (
-    as_flags,
-    as_scores,
     check_thresholds,
     shares,
     threshold_before,
     warn_if_few,
 )
 from sklearn_psp.utils._compat import Interval, validate_params
+from sklearn_psp.utils._flags import as_flags, as_scores
 
 __all__ = ["fpir_fnir", "identification_error_rates", "threshold_at_fpir"]
 

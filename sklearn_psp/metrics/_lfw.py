@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
-from sklearn_psp.metrics._pairs import check_pairs
 from sklearn_psp.metrics._verification import threshold_at
+from sklearn_psp.utils._flags import check_pairs
 
 __all__ = ["lfw_accuracy", "read_lfw_pairs"]
 

@@ -9,9 +9,10 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_psp.metrics._hits import NO_WEIGHT, NOTHING_RELEVANT, check_sample_weight
+from sklearn_psp.metrics._hits import NO_WEIGHT, NOTHING_RELEVANT
 from sklearn_psp.metrics._relevance import relevance_from_labels
 from sklearn_psp.metrics._retrieval import mean_average_precision, mean_reciprocal_rank, recall_at_k
+from sklearn_psp.utils._flags import check_sample_weight
 from sklearn_psp.utils._labels import as_label_array
 from sklearn_psp.utils._pipeline import split_search
 

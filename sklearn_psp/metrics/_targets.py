@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
-__all__ = ["check_target", "target_place"]
-
-
-def check_target(target):
-    """Return the kind of a target, and its rate or None."""
-    if isinstance(target, str) and target in ("accuracy", "eer"):
-        return target, None
-    if isinstance(target, tuple | list) and len(target) == 2 and target[0] == "far":
-        rate = target[1]
-        if isinstance(rate, Real) and not isinstance(rate, bool) and 0 < rate <= 1:
-            return "far", float(rate)
-    raise ValueError(f'target must be "accuracy", "eer" or ("far", rate) with 0 < rate <= 1; got {target!r}')
+__all__ = ["target_place"]
 
 
 def target_place(counts, kind, rate):

@@ -8,15 +8,15 @@ import numpy as np
 from scipy.special import betaincinv
 
 from sklearn_psp.metrics._pairs import (
-    check_pairs,
     check_thresholds,
     count_errors,
     shares,
     threshold_before,
     warn_if_few,
 )
-from sklearn_psp.metrics._targets import check_target, target_place
+from sklearn_psp.metrics._targets import target_place
 from sklearn_psp.utils._compat import Interval, validate_params
+from sklearn_psp.utils._flags import check_pairs, check_target
 
 __all__ = ["equal_error_rate", "error_rates", "far_frr", "rate_interval", "tar_at_far", "threshold_at"]
 

@@ -1,13 +1,16 @@
-"""Tables: telling one from images, and laying the parts of an image out as one."""
+"""Tables: told apart from images, the index and the paths that X brings, and the parts of an image as a table."""
 
 from __future__ import annotations
+
+import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_rows", "is_table", "parts_frame"]
+__all__ = ["check_rows", "is_table", "own_index", "parts_frame", "source_names"]
 
 
 def is_table(X):
@@ -21,6 +24,23 @@ def is_table(X):
     if not hasattr(X, "ndim") and hasattr(X, "__array__"):
         X = np.asarray(X)
     return getattr(X, "ndim", None) == 2 or (getattr(X, "ndim", None) == 1 and pd.api.types.is_numeric_dtype(X.dtype))
+
+
+def own_index(X: Any) -> np.ndarray | None:
+    """Index of a Series or of a one-column DataFrame, as an array; None for anything else."""
+    if isinstance(X, pd.Series) or (isinstance(X, pd.DataFrame) and X.shape[1] == 1):
+        return X.index.to_numpy()
+    return None
+
+
+def source_names(X: Any) -> np.ndarray | None:
+    """Paths of the images, as an object array, with None for images that have none; None if no image has one."""
+    if isinstance(X, pd.DataFrame) and X.shape[1] == 1:
+        X = X.iloc[:, 0]
+    if not isinstance(X, list | tuple | pd.Series) and not (isinstance(X, np.ndarray) and X.ndim == 1):
+        return None
+    names = [os.fspath(item) if isinstance(item, str | os.PathLike) else None for item in X]
+    return None if all(name is None for name in names) else np.array(names, dtype=object)
 
 
 def check_rows(estimator, X, *, reset):
