@@ -17,7 +17,7 @@ from sklearn_psp._retriever._search import SearchMixin
 from sklearn_psp._retriever._state import StateMixin
 from sklearn_psp._retriever._voting import VotingMixin
 from sklearn_psp._retriever._within import WithinMixin
-from sklearn_psp.reranking._make import RERANKERS
+from sklearn_psp.reranking import make_reranker
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 
 __all__ = ["NearestImageRetriever"]
@@ -64,10 +64,11 @@ class NearestImageRetriever(
         Share of the `n_neighbors` nearest that "pynndescent" is to find. At fit some vectors are held out and searched
         exactly, and `epsilon`, `search_tree_leaf_budget` and, if need be, the degree of the graph are set so that the
         target holds; `recall_` is what was measured. None takes the engine's parameters as they are.
-    reranker : {"aqe", "alpha_qe", "dba", "kreciprocal", "diffusion"}, re-ranker or None, default=None
-        Puts the first results into a better order by what the gallery itself knows, see `sklearn_psp.reranking`. A
-        name stands for a re-ranker with its defaults. Distances are then those of the re-ranker. It holds for all
-        verbs but `radius_neighbors` and `find_duplicates`.
+    reranker : str, re-ranker or None, default=None
+        Puts the first results into a better order by the neighbours within the gallery. A name stands for a re-ranker
+        with its defaults: those of `sklearn_psp.reranking.make_reranker`, those added with `register_reranker`, or
+        "package.module:Name". Distances are then those of the re-ranker. All verbs use it except `radius_neighbors`
+        and `find_duplicates`.
     weights : {"distance", "uniform"}, default="distance"
         How neighbours vote in `predict` and `predict_proba`: by 1 / distance, or all alike.
     mode : {"distance", "connectivity"}, default="distance"
@@ -162,7 +163,7 @@ class NearestImageRetriever(
         "algorithm": [StrOptions({"auto", "exact", "pynndescent"})],
         "metric": [StrOptions({"cosine", "euclidean"})],
         "target_recall": [Interval(Real, 0, 1, closed="right"), None],
-        "reranker": [StrOptions(set(RERANKERS)), HasMethods(["fit", "rerank"]), None],
+        "reranker": [str, HasMethods(["fit", "rerank"]), None],
         "weights": [StrOptions({"distance", "uniform"})],
         "mode": [StrOptions({"distance", "connectivity"})],
         "on_invalid": [StrOptions({"raise", "skip"})],
@@ -233,6 +234,7 @@ class NearestImageRetriever(
         RecallWarning
             If `target_recall` is not reached.
         """
+        make_reranker(self.reranker)  # an unknown name is refused here, not at the first search
         return self._fit(X, y, ids, metadata)
 
     def kneighbors(self, X=None, n_neighbors=None, return_distance=True):

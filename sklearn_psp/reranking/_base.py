@@ -1,4 +1,4 @@
-"""What every re-ranker promises, and the frame they share."""
+"""Base class of the re-rankers: the promises they keep, and the search that gives them a shortlist."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_psp.reranking._gallery import BruteIndex, Gallery, search_others
-from sklearn_psp.utils._arrays import blocks
+from sklearn_psp._indexes import ExactIndex
+from sklearn_psp.reranking._gallery import Gallery
+from sklearn_psp.utils._arrays import blocks, first_others
 from sklearn_psp.utils._compat import _fit_context
 
-__all__ = ["Reranker"]
+__all__ = ["Reranker", "in_order", "search_others"]
 
 # Numbers of one block of queries, 16 MiB in float32: vectors and shortlists together.
 _BLOCK = 1 << 22
@@ -81,7 +82,7 @@ class Reranker(BaseEstimator):
             raise TypeError(f"index has to have n_samples and query(Q, k), got {index!r}; None searches exactly")
         # With an index the vectors have been checked by whoever built it, and removed rows may hold anything.
         X = validate_data(self, X, dtype=np.float32, order="C", ensure_all_finite=index is None)
-        self.gallery_ = Gallery(X, BruteIndex(X) if index is None else index)
+        self.gallery_ = Gallery(X, ExactIndex(X, metric="euclidean") if index is None else index)
         return self
 
     def rerank(self, Q, n_neighbors=10, *, index=None, own=None):
@@ -170,6 +171,35 @@ def in_order(distances, plain, positions):
     # Before the rounding to float32, which near 1 would make equal what diffusion can still tell apart.
     order = np.lexsort((positions, plain, np.round(distances, _DECIMALS)))
     return positions[order], distances[order]
+
+
+def search_others(index, Q, k, own):
+    """Find the k nearest rows of each query, the query itself left out.
+
+    Parameters
+    ----------
+    index : object
+        The index.
+    Q : ndarray of shape (m, n_features), float32
+        Queries.
+    k : int
+        How many to find; as many as there are where there are fewer.
+    own : ndarray of shape (m,), int
+        Position of each query in the gallery, -1 for none.
+
+    Returns
+    -------
+    list of tuple of (positions, distances)
+        One a query, at most k long, sorted by distance and then position.
+    """
+    distances, positions = index.query(Q, min(k + bool((own >= 0).any()), index.n_samples))
+    keep = first_others(positions, own, k)
+    found = []
+    for i in range(len(Q)):
+        p, d = positions[i, keep[i]].astype(np.intp), distances[i, keep[i]]
+        order = np.lexsort((p, d))
+        found.append((p[order], d[order]))
+    return found
 
 
 def _check_own(own, n_queries, n_samples):

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import cosines, first_others, inverse_lengths
-from sklearn_psp.reranking._graph import locate, scale_rows
+from sklearn_psp.reranking._gallery import cosines, inverse_lengths, locate, scale_rows
+from sklearn_psp.utils._arrays import first_others
 from sklearn_psp.utils._compat import Interval
 
 __all__ = ["Diffusion"]

@@ -1,47 +1,15 @@
-"""The gallery as a re-ranker sees it: vectors, who is near whom, and the search without the query itself."""
+"""Gallery of a re-ranker: the vectors, and the neighbours and cosines found out about them so far."""
 
 from __future__ import annotations
 
 import threading
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
+from scipy.sparse import csr_array
 
-from sklearn_psp.reranking._lazy import LazyRows
-from sklearn_psp.utils._arrays import row_blocks, squared_norms
+from sklearn_psp.utils._arrays import first_others, row_blocks, squared_norms
 
-__all__ = ["BruteIndex", "Gallery", "cosines", "first_others", "pair_cosines", "search_others"]
-
-
-class BruteIndex:
-    """Exact Euclidean search with scikit-learn, for re-rankers that are given no index.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, n_features), float32
-        The gallery.
-    """
-
-    def __init__(self, X):
-        self._X = X
-        self._search = NearestNeighbors(algorithm="brute").fit(X)
-
-    @property
-    def n_samples(self):
-        """Number of vectors that can be found."""
-        return len(self._X)
-
-    def query(self, Q, k):
-        """Find the k nearest rows; ties go to the smaller position."""
-        positions = self._search.kneighbors(Q, n_neighbors=k, return_distance=False)
-        distances = np.empty(positions.shape, dtype=np.float32)
-        for i, row in enumerate(positions):
-            # From differences: scikit-learn's |a|^2 - 2ab + |b|^2 leaves copies of one vector at unequal distances.
-            for part in row_blocks(len(row), Q.shape[1]):
-                difference = np.subtract(self._X[row[part]], Q[i], dtype=np.float64)
-                distances[i, part] = np.sqrt((difference * difference).sum(axis=1))
-        order = np.lexsort((positions, distances), axis=1)
-        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+__all__ = ["Gallery", "LazyRows", "cosines", "inverse_lengths", "locate", "pair_cosines", "scale_rows"]
 
 
 class Gallery:
@@ -171,51 +139,69 @@ def cosines(gallery, positions, unit_query):
     return values * gallery.inverse_lengths(positions)
 
 
-def first_others(positions, own, k):
-    """Mark the first k in each row of a ranking that are not the row's own position.
+def locate(ids, values):
+    """Find where values stand in `ids`.
 
     Parameters
     ----------
-    positions : ndarray of shape (m, width), int
-        Positions.
-    own : int, or ndarray of shape (m,), int
-        The position to leave out; -1 leaves out none.
-    k : int
-        How many to mark.
+    ids : ndarray of shape (n,), int
+        Ascending, without repeats.
+    values : ndarray of int
+        What to look for.
 
     Returns
     -------
-    ndarray of shape (m, width), bool
-        Exactly k a row, or all others where there are fewer.
+    ndarray of intp, shaped like values
+        Places in ids, -1 for values that are not there.
     """
-    others = positions != np.reshape(own, (-1, 1))
-    return others & (np.cumsum(others, axis=1) <= k)
+    at = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
+    return np.where(ids[at] == values, at, -1)
 
 
-def search_others(index, Q, k, own):
-    """Find the k nearest rows of each query, the query itself left out.
+def scale_rows(matrix, factors):
+    """Multiply each row of a csr array by a number; a new array."""
+    data = matrix.data * np.repeat(factors, np.diff(matrix.indptr))
+    return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+class LazyRows:
+    """Arrays of n rows that are filled on demand; several threads may ask at once.
 
     Parameters
     ----------
-    index : object
-        The index.
-    Q : ndarray of shape (m, n_features), float32
-        Queries.
-    k : int
-        How many to find; as many as there are where there are fewer.
-    own : ndarray of shape (m,), int
-        Position of each query in the gallery, -1 for none.
-
-    Returns
-    -------
-    list of tuple of (positions, distances)
-        One a query, at most k long, sorted by distance and then position.
+    n : int
+        Number of rows.
+    compute : callable
+        Takes the positions of rows, ascending and without repeats, and returns a tuple of arrays, one row each.
     """
-    distances, positions = index.query(Q, min(k + bool((own >= 0).any()), index.n_samples))
-    keep = first_others(positions, own, k)
-    found = []
-    for i in range(len(Q)):
-        p, d = positions[i, keep[i]].astype(np.intp), distances[i, keep[i]]
-        order = np.lexsort((p, d))
-        found.append((p[order], d[order]))
-    return found
+
+    def __init__(self, n, compute):
+        self._n = n
+        self._compute = compute
+        self._lock = threading.Lock()
+        self._known = None
+        self._arrays = None
+
+    def get(self, rows):
+        """Return copies of these rows of each array, computing in one go those that are not known."""
+        with self._lock:
+            self._fill(rows)
+            return tuple(array[rows] for array in self._arrays)
+
+    def fill(self, rows):
+        """Compute those of these rows that are not known."""
+        with self._lock:
+            self._fill(rows)
+
+    def _fill(self, rows):
+        if self._known is None:
+            self._known = np.zeros(self._n, dtype=bool)
+        missing = np.unique(rows[~self._known[rows]])
+        if len(missing) == 0 and self._arrays is not None:
+            return
+        computed = self._compute(missing)
+        if self._arrays is None:
+            self._arrays = tuple(np.empty((self._n, *a.shape[1:]), dtype=a.dtype) for a in computed)
+        for array, values in zip(self._arrays, computed, strict=True):
+            array[missing] = values
+        self._known[missing] = True

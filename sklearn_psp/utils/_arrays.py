@@ -1,10 +1,10 @@
-"""Arrays of row vectors: norms, and blocks of rows."""
+"""Arrays of row vectors and of rankings: norms, blocks of rows, and rankings without the query itself."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["blocks", "row_blocks", "squared_norms", "unit_rows"]
+__all__ = ["blocks", "first_others", "row_blocks", "squared_norms", "unit_rows"]
 
 # float64 numbers handled at a time, 2 MiB: the temporaries stay in the cache of one core.
 _BLOCK = 1 << 18
@@ -71,3 +71,24 @@ def unit_rows(X, norms_squared=None, out=None):
         np.divide(X[rows], rounded[:, None], out=out[rows])
         out[rows][odd] = exact
     return out
+
+
+def first_others(positions, own, k):
+    """Mark the first k in each row of a ranking that are not the row's own position.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (m, width), int
+        Positions.
+    own : int, or ndarray of shape (m,), int
+        The position to leave out; -1 leaves out none.
+    k : int
+        How many to mark.
+
+    Returns
+    -------
+    ndarray of shape (m, width), bool
+        Exactly k a row, or all others where there are fewer.
+    """
+    others = positions != np.reshape(own, (-1, 1))
+    return others & (np.cumsum(others, axis=1) <= k)

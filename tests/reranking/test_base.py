@@ -16,8 +16,7 @@ from sklearn_psp.reranking import (
     Reranker,
     make_reranker,
 )
-from sklearn_psp.reranking._gallery import BruteIndex
-from sklearn_psp.reranking._lazy import LazyRows
+from sklearn_psp.reranking._gallery import LazyRows
 
 from . import oracles
 from .conftest import RERANKERS, View, clustered
@@ -112,10 +111,10 @@ def test_make_reranker__errors():
             make_reranker(wrong)
 
 
-def test_brute_index__is_the_definition():
+def test_search_without_an_index__is_the_definition():
     G = clustered(50)
     G[10] = G[4]
-    index = BruteIndex(G)
+    index = Diffusion().fit(G).gallery_.index
     distances, positions = index.query(G, 7)
     expected, at = View(G).query(G, 7)
     assert index.n_samples == 50
