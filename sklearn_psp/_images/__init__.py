@@ -1,16 +1,30 @@
-"""From whatever one image or X may be to batches of uint8 RGB: sources -> decode -> layout -> resize -> batches."""
+"""Images from whatever holds them to batches of uint8 RGB: containers, sources, decoding, one size, reading ahead."""
 
 from __future__ import annotations
 
-from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
 from sklearn_psp._images._containers import as_images, is_labelled_stream, labelled_batches
-from sklearn_psp._images._content import array_key
-from sklearn_psp._images._images import Images, ImageStream, SomeImages
-from sklearn_psp._images._quiet import quiet_decoders
-from sklearn_psp._images._read import map_images, raise_missing, read_batches, read_image, thumbnail
-from sklearn_psp._images._resize import resize_image
-from sklearn_psp._images._sources import describe_source, is_one_image, is_path, quote_source
-from sklearn_psp._images._types import ImageBatch, ImageRefusedError
+from sklearn_psp._images._decode import quiet_decoders
+from sklearn_psp._images._pixels import ImageRefusedError, resize_image
+from sklearn_psp._images._read import (
+    ImageBatch,
+    map_images,
+    raise_missing,
+    read_batches,
+    read_image,
+    resolve_n_threads,
+    thumbnail,
+    work_ahead,
+)
+from sklearn_psp._images._sources import (
+    Images,
+    ImageStream,
+    SomeImages,
+    array_key,
+    describe_source,
+    is_one_image,
+    is_path,
+    quote_source,
+)
 
 __all__ = [
     "ImageBatch",

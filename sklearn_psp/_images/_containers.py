@@ -1,7 +1,8 @@
-"""Understanding X: which container it is, and that it is one."""
+"""The container X - list, Series, DataFrame, array, tensor, table or stream - recognised and wrapped as `Images`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
@@ -9,15 +10,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor
-from sklearn_psp._images._foreign import IndexedBatches, check_finite, is_foreign_tensor, is_indexed_batches, plain
-from sklearn_psp._images._images import ArrayImages, Images, ImageStream, ItemImages
-from sklearn_psp._images._rows import row_images
-from sklearn_psp._images._sources import describe_source, is_one_image, quote_source
-from sklearn_psp._images._streams import batches_remedy, is_batch, labelled_members, members_of_batch
+from sklearn_psp._images._pixels import CHANNELS, is_array_like, is_foreign_tensor, is_tensor, plain
+from sklearn_psp._images._sources import (
+    ArrayImages,
+    Images,
+    ImageStream,
+    ItemImages,
+    RowImages,
+    describe_source,
+    is_one_image,
+    quote_source,
+)
+from sklearn_psp._images._streams import (
+    IndexedBatches,
+    batches_remedy,
+    check_finite,
+    is_batch,
+    is_indexed_batches,
+    labelled_members,
+    members_of_batch,
+)
 from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["as_images", "is_labelled_stream", "labelled_batches"]
+__all__ = ["as_images", "is_labelled_stream", "labelled_batches", "resolve_image_shape", "row_images", "squarest_shape"]
 
 
 def as_images(X: Any, *, image_shape: Any = None) -> Images:
@@ -162,18 +177,11 @@ def _understand(X: Any, image_shape: Any) -> Images:
         return _from_frame(X, image_shape)
     if isinstance(X, (pd.Series, pd.Index)):
         return _from_column(X.to_numpy())
-    if hasattr(X, "toarray") and hasattr(X, "nnz"):
-        raise ImageInputError("X is a sparse matrix: images are dense, pass X.toarray()")
     if is_tensor(X):
         return _from_tensor(X, image_shape)
+    _refuse_lookalikes(X)
     if is_array_like(X) and not np.isscalar(X):
         return _from_array(X if isinstance(X, np.ndarray) else np.asarray(X), image_shape)
-    if is_one_image(X):
-        raise ImageInputError(f"X is a single image ({quote_source(describe_source(X))}): pass [X]")
-    if isinstance(X, Mapping):
-        raise ImageInputError("X is a dict: pass its images, for example list(X.values())")
-    if isinstance(X, Set):
-        raise ImageInputError("X is a set, which has no order: pass a list")
     if isinstance(X, Sequence):
         if image_shape is not None and len(X) and _is_row(X[0]):
             return _from_array(np.asarray(X), image_shape)
@@ -184,6 +192,19 @@ def _understand(X: Any, image_shape: Any) -> Images:
         f"X must be a list, Series, one-column DataFrame, array or tensor of images, or an iterable of batches, "
         f"got {type(X).__name__}{_data_set_remedy(X)}"
     )
+
+
+def _refuse_lookalikes(X: Any) -> None:
+    """Refuse what could be taken for a collection of images and is none, each with its remedy."""
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise ImageInputError("X is a sparse matrix: images are dense, pass X.toarray()")
+    # An array that may be one image is judged by its shape, with a remedy for each.
+    if is_one_image(X) and (np.isscalar(X) or not is_array_like(X)):
+        raise ImageInputError(f"X is a single image ({quote_source(describe_source(X))}): pass [X]")
+    if isinstance(X, Mapping):
+        raise ImageInputError("X is a dict: pass its images, for example list(X.values())")
+    if isinstance(X, Set):
+        raise ImageInputError("X is a set, which has no order: pass a list")
 
 
 def _from_frame(X: pd.DataFrame, image_shape: Any) -> Images:
@@ -221,14 +242,7 @@ def _from_array(X: np.ndarray, image_shape: Any) -> Images:
     if X.ndim == 2 and image_shape is not None:
         return row_images(X, image_shape)
     if kind in "OUT":
-        if X.ndim == 2 and shape[1] == 1:  # a ColumnTransformer over an array hands over a column like this
-            X = X[:, 0]
-        if X.ndim != 1:
-            raise ImageInputError(
-                f"X is an array of dtype {X.dtype} and shape {shape}: pass one column of images, or numbers of shape "
-                "(n, h, w, 3)"
-            )
-        return ItemImages(X)
+        return _from_objects(X)
     if X.ndim not in (3, 4) or kind not in "buif":
         return _refuse_array(X)
     if 0 in shape[1:]:
@@ -242,6 +256,17 @@ def _from_array(X: np.ndarray, image_shape: Any) -> Images:
         remedy = ": pass X.transpose(0, 2, 3, 1)" if shape[1] in CHANNELS else ""
         raise ImageInputError(f"X must have the shape (n, h, w, 1 | 3 | 4), got {shape}{remedy}")
     return ArrayImages(X)
+
+
+def _from_objects(X: np.ndarray) -> Images:
+    if X.ndim == 2 and X.shape[1] == 1:  # a ColumnTransformer over an array hands over a column like this
+        X = X[:, 0]
+    if X.ndim != 1:
+        raise ImageInputError(
+            f"X is an array of dtype {X.dtype} and shape {X.shape}: pass one column of images, or numbers of shape "
+            "(n, h, w, 3)"
+        )
+    return ItemImages(X)
 
 
 def _refuse_array(X: np.ndarray) -> Images:
@@ -291,3 +316,87 @@ def _open_batch(remedy: str | None, position: int, batch: Any) -> Images:
         return _understand(members_of_batch(batch, remedy), None)
     except ImageInputError as error:
         raise ImageInputError(f"X is an iterable of batches, and its item {position} is no batch. {error}") from error
+
+
+def squarest_shape(n_columns: int) -> tuple[int, int]:
+    """Height and width of the squarest grey image of so many pixels, height <= width.
+
+    Parameters
+    ----------
+    n_columns : int
+        At least 1.
+
+    Returns
+    -------
+    tuple of int (height, width)
+        With `height * width == n_columns`.
+    """
+    height = next(h for h in range(math.isqrt(n_columns), 0, -1) if n_columns % h == 0)
+    return height, n_columns // height
+
+
+def resolve_image_shape(image_shape: Any, n_columns: int) -> tuple[int, ...]:
+    """Check `image_shape` against the number of columns.
+
+    Parameters
+    ----------
+    image_shape : "auto", (h, w) or (h, w, c)
+        As given by the user.
+    n_columns : int
+        Of the table.
+
+    Returns
+    -------
+    tuple of int (h, w) or (h, w, c)
+        Its product is `n_columns`.
+
+    Raises
+    ------
+    ImageInputError
+        If it is neither, or does not fit.
+    """
+    if isinstance(image_shape, str) and image_shape == "auto":
+        return squarest_shape(n_columns)
+    try:
+        shape = tuple(int(length) for length in image_shape)
+    except (TypeError, ValueError):
+        shape = ()
+    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in CHANNELS):
+        raise ImageInputError(f'image_shape must be "auto", (h, w) or (h, w, 1 | 3 | 4), got {image_shape!r}')
+    if math.prod(shape) != n_columns:
+        h, w = squarest_shape(n_columns)
+        raise ImageInputError(
+            f"image_shape={shape} has {math.prod(shape):,} values, but the rows of X have {n_columns:,}; "
+            f'pass a shape that fits, for example image_shape=({h}, {w}) or "auto"'
+        )
+    return shape
+
+
+def row_images(table: np.ndarray, image_shape: Any) -> Images:
+    """The rows of a table as images.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, n_columns)
+        Numbers.
+    image_shape : "auto", (h, w) or (h, w, c)
+        See `as_images`.
+
+    Returns
+    -------
+    Images
+        uint8 for uint8 and bool rows, which are ordinary images; float32 else.
+    """
+    if table.dtype.kind in "OUT":
+        try:
+            table = table.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ImageInputError(f"X is a table of dtype {table.dtype}, its rows must be numbers: {error}") from error
+    if table.dtype.kind not in "buif":
+        raise ImageInputError(f"X is a table of dtype {table.dtype}: its rows must be real numbers")
+    if table.shape[1] == 0:
+        raise ImageInputError(f"X has rows without values: Found array with 0 feature(s) (shape={table.shape})")
+    shape = resolve_image_shape(image_shape, table.shape[1])
+    if table.dtype == np.uint8 or table.dtype.kind == "b":
+        return ArrayImages(table.reshape(len(table), *shape))
+    return RowImages(table, shape)

@@ -1,30 +1,32 @@
-"""Reading images, one at full size or all of X in batches of one size."""
+"""Reading ahead of a consumer, in threads: batches of one size, or images at full size with work done on them."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from sklearn_psp._images._ahead import resolve_n_threads, work_ahead
 from sklearn_psp._images._containers import as_images
-from sklearn_psp._images._content import array_key
-from sklearn_psp._images._images import Images
-from sklearn_psp._images._quiet import quiet_decoders
-from sklearn_psp._images._resize import RESIZE_MODES, resize_image
-from sklearn_psp._images._sources import describe_source, quote_source, rgb_from_source
-from sklearn_psp._images._types import ImageBatch, ImageRefusedError
+from sklearn_psp._images._decode import quiet_decoders
+from sklearn_psp._images._pixels import RESIZE_MODES, ImageRefusedError, resize_image
+from sklearn_psp._images._sources import Images, array_key, describe_source, quote_source, rgb_from_source
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 from sklearn_psp.utils._descriptions import Failure, failures_frame
 from sklearn_psp.utils._progress import progress
 
 T = TypeVar("T")
+
+# Not tuned: each thread holds one image at full size, and a hundred cores should not mean a hundred of them.
+_MOST_THREADS = 8
 
 _REMEDY = 'remove it from X or pass on_error="nan"'
 _NO_BATCH = (
@@ -34,6 +36,38 @@ _NO_BATCH = (
 _N_NAMED = 10
 # Images at full size in one group of tasks. Not tuned: enough to keep the threads busy, few enough to fit into memory.
 _MAPPED_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of one size with their rows, their keys and their fate; what the reader hands to the network.
+
+    Attributes
+    ----------
+    rows : sequence of int
+        Positions of the images in the collection that was read, in order.
+    images : ndarray of shape (n, height, width, 3), uint8, RGB, C-contiguous
+        On the scale 0 to 255; float32 when X is a table of floats or of integers other than uint8. May be a view of
+        the user's X: never write to it.
+    failures : tuple of Failure
+        The images that could not be read, by their position in X. Their places in `images` hold zeros. Empty unless
+        `on_error="nan"`.
+    keys : tuple of (bytes or None)
+        What stands for the content of each image; None for one that could not be read.
+    skipped : frozenset of int
+        Places in `images` that hold zeros because the reader was told to skip their content.
+    """
+
+    rows: Sequence[int]
+    images: np.ndarray
+    failures: tuple[Failure, ...] = ()
+    keys: tuple[bytes | None, ...] = ()
+    skipped: frozenset[int] = frozenset()
+
+    @property
+    def start(self) -> int:
+        """Position of the first image."""
+        return self.rows[0]
 
 
 def read_image(source: Any) -> np.ndarray:
@@ -182,6 +216,7 @@ def read_batches(
     n_jobs: int | None = None,
     image_shape: Any = None,
     skip: Callable[[bytes], bool] | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[ImageBatch]:
     """Read the images of X in batches of one size, ahead of the consumer.
 
@@ -203,6 +238,8 @@ def read_batches(
         See `as_images`.
     skip : callable or None, default=None
         Told the key of an image's content, says whether it need not be decoded. Called in the reading threads.
+    rows : sequence of int or None, default=None
+        Positions of the images to read; None for all of them.
 
     Returns
     -------
@@ -223,31 +260,14 @@ def read_batches(
     """
     _check_options(batch_size, image_size, resize, on_error)
     n_threads = resolve_n_threads(n_jobs)
-    images = as_images(X, image_shape=image_shape)
+    images = X if isinstance(X, Images) else as_images(X, image_shape=image_shape)
     if on_error == "raise":
         raise_missing(images)
-    ready = images.ready(image_size)
+    ready = images.ready(image_size) if rows is None else None
     if ready is not None:
-        return _hand_out(ready, images.n_images, batch_size)
-    return _read(images, batch_size, tuple(image_size), resize, on_error, n_threads, skip)
+        return _hand_out(ready, images.n_images or 0, batch_size)
 
-
-def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[ImageBatch]:
-    for start in range(0, n, batch_size):
-        images = ready(start, min(start + batch_size, n))
-        yield ImageBatch(start, images, keys=tuple(map(array_key, images)))
-
-
-def _read(
-    images: Images,
-    batch_size: int,
-    image_size: tuple[int, int],
-    resize: str,
-    on_error: str,
-    n_threads: int,
-    skip: Callable[[bytes], bool] | None,
-) -> Iterator[ImageBatch]:
-    def read_into(slot: np.ndarray, source: Any) -> _Read:
+    def finish(slot: np.ndarray, source: Any) -> _Read:
         try:
             key, decode = images.load(source)
             if skip is not None and skip(key):
@@ -258,22 +278,47 @@ def _read(
         slot[...] = resize_image(pixels, image_size, resize)
         return _Read(key)
 
-    def groups():
-        start, sources = 0, iter(images)
-        while batch := list(islice(sources, batch_size)):
-            stack = np.zeros((len(batch), *image_size, 3), dtype=images.dtype)
-            yield (start, stack), list(zip(stack, batch, strict=True))
-            start += len(batch)
-        if start == 0:
-            raise ImageInputError(_NO_BATCH)
-
     n_ahead = max(2, math.ceil(2 * n_threads / batch_size))
-    work = work_ahead(groups(), read_into, n_threads=n_threads, n_ahead=n_ahead)
+    groups = _slots(images, rows, batch_size, tuple(image_size))
+    return _read(images, work_ahead(groups, finish, n_threads=n_threads, n_ahead=n_ahead), on_error)
+
+
+class _Read(NamedTuple):
+    """What became of one image."""
+
+    key: bytes | None
+    failure: tuple[str, str] | None = None
+    skipped: bool = False
+
+
+def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[ImageBatch]:
+    """Cut batches from an array that needs neither decoding nor another size."""
+    for start in range(0, n, batch_size):
+        rows = range(start, min(start + batch_size, n))
+        images = ready(rows.start, rows.stop)
+        yield ImageBatch(rows, images, keys=tuple(map(array_key, images)))
+
+
+def _slots(
+    images: Images, rows: Sequence[int] | None, batch_size: int, image_size: tuple[int, int]
+) -> Iterator[tuple[tuple[Sequence[int], np.ndarray], list[tuple[np.ndarray, Any]]]]:
+    """Yield (rows, memory for their pixels) batch by batch, and (its place in that memory, its source) for each image."""
+    start, sources = 0, iter(images) if rows is None else map(images.get, rows)
+    while batch := list(islice(sources, batch_size)):
+        stop = start + len(batch)
+        stack = np.zeros((len(batch), *image_size, 3), dtype=images.dtype)
+        yield (range(start, stop) if rows is None else rows[start:stop], stack), list(zip(stack, batch, strict=True))
+        start = stop
+    if start == 0:
+        raise ImageInputError(_NO_BATCH)
+
+
+def _read(images: Images, work: Generator[tuple[Any, list], None, None], on_error: str) -> Iterator[ImageBatch]:
     with quiet_decoders(), contextlib.closing(work):
-        for (start, stack), results in work:
+        for (rows, stack), results in work:
             failures = tuple(
-                Failure(images.row(start + i), *result.failure)
-                for i, result in enumerate(results)
+                Failure(images.row(row), *result.failure)
+                for row, result in zip(rows, results, strict=True)
                 if result.failure is not None
             )
             if failures and on_error == "raise":
@@ -283,13 +328,7 @@ def _read(
                     failures_frame([first]),
                 )
             keys = tuple(result.key for result in results)
-            yield ImageBatch(start, stack, failures, keys, frozenset(i for i, r in enumerate(results) if r.skipped))
-
-
-class _Read(NamedTuple):
-    key: bytes | None
-    failure: tuple[str, str] | None = None
-    skipped: bool = False
+            yield ImageBatch(rows, stack, failures, keys, frozenset(i for i, r in enumerate(results) if r.skipped))
 
 
 def raise_missing(images: Images) -> None:
@@ -320,3 +359,75 @@ def _check_options(batch_size: int, image_size: tuple[int, int], resize: str, on
         raise ValueError(f"resize must be one of {', '.join(map(repr, RESIZE_MODES))}, got {resize!r}")
     if on_error not in ("raise", "nan"):
         raise ValueError(f"on_error must be 'raise' or 'nan', got {on_error!r}")
+
+
+def resolve_n_threads(n_jobs: int | None) -> int:
+    """Number of threads that `n_jobs` asks for.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None is one thread per core available to this process, at most 8; -1 all cores, -2 all but one, and so on.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If `n_jobs` is 0 or no integer.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_jobs is None:
+        return min(n_cores, _MOST_THREADS)
+    if isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0:
+        raise ValueError(f"n_jobs must be None or an integer other than 0, got {n_jobs!r}; pass -1 for all cores")
+    return int(n_jobs) if n_jobs > 0 else max(1, n_cores + 1 + int(n_jobs))
+
+
+# Not joblib.Parallel(return_as="generator", prefer="threads"), tried with joblib 1.6: while the consumer holds a result
+# it does all other tasks and keeps their results (`pre_dispatch` bounds what waits, not what is done), takes tasks from
+# the user's iterable in a thread of its own, warns when it is closed early, and costs twice as much a task.
+def work_ahead(
+    groups: Iterable[tuple[Any, Iterable[tuple]]], work: Callable, *, n_threads: int, n_ahead: int
+) -> Generator[tuple[Any, list], None, None]:
+    """Do the tasks of each group in threads, and yield the groups in order.
+
+    While the consumer holds a group, at most `n_ahead` further ones are done or under way. When the consumer stops
+    early or a task raises, no new task begins and the threads end with the tasks they are at.
+
+    Parameters
+    ----------
+    groups : iterable of (key, tasks)
+        Taken in the consumer's thread, one at a time. A task is a tuple of arguments for `work`.
+    work : callable
+        Called in the threads.
+    n_threads : int
+        Number of threads.
+    n_ahead : int
+        Number of groups.
+
+    Yields
+    ------
+    key : object
+        As given.
+    results : list
+        What `work` returned, in the order of the tasks.
+    """
+    pending: deque[tuple[Any, list[Future]]] = deque()
+    executor = ThreadPoolExecutor(n_threads, thread_name_prefix="sklearn_psp-read")
+    try:
+        for key, tasks in groups:
+            pending.append((key, [executor.submit(work, *task) for task in tasks]))
+            if len(pending) > n_ahead:
+                yield _finish(*pending.popleft())
+        while pending:
+            yield _finish(*pending.popleft())
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _finish(key: Any, futures: list[Future]) -> tuple[Any, list]:
+    return key, [future.result() for future in futures]

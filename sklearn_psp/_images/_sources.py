@@ -1,29 +1,53 @@
-"""What one image may come as: a path, bytes, a Pillow image, an array or a tensor."""
+"""One image of any kind - path, bytes, Pillow image, array, tensor - and collections of them in order."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xxhash
 from PIL import Image
 
-from sklearn_psp._images._arrays import CHANNELS, is_array_like, is_tensor, rgb_from_array, rgb_from_tensor
-from sklearn_psp._images._content import array_key, bytes_key, known_file_key, note_file_key
 from sklearn_psp._images._decode import rgb_from_bytes, rgb_from_image
-from sklearn_psp._images._types import ImageRefusedError
+from sklearn_psp._images._pixels import (
+    CHANNELS,
+    ImageRefusedError,
+    is_array_like,
+    is_tensor,
+    rgb_from_array,
+    rgb_from_tensor,
+)
 
 __all__ = [
+    "ArrayImages",
+    "ImageStream",
+    "Images",
+    "ItemImages",
+    "RowImages",
+    "SomeImages",
+    "array_key",
+    "bytes_key",
     "describe_source",
     "is_one_image",
     "is_path",
+    "known_file_key",
     "known_key",
     "load_source",
     "quote_source",
     "rgb_from_source",
 ]
+
+# A file that changes twice within the resolution of its time stamp looks unchanged; one left alone for so long is not
+# being written any more (git's rule for its index).
+_SETTLED_NS = 2 * 10**9
+_MOST_FILES = 200_000
+_FILES: OrderedDict[str, tuple[tuple[int, ...], bytes]] = OrderedDict()
 
 
 def is_path(source: object) -> bool:
@@ -181,3 +205,222 @@ def _file_content(path: str | os.PathLike) -> tuple[bytes, os.stat_result]:
         raise ImageRefusedError("there is no such file") from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: a NUL in the path
         raise ImageRefusedError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def bytes_key(data: bytes) -> bytes:
+    """Return 16 bytes that stand for the content of an encoded image (XXH3, 128 bits)."""
+    return xxhash.xxh3_128_digest(data, seed=1)
+
+
+def array_key(image: np.ndarray) -> bytes:
+    """Return 16 bytes that stand for pixels, their shape and their dtype."""
+    digest = xxhash.xxh3_128(np.ascontiguousarray(image).data, seed=2)
+    digest.update(f"{image.shape}{image.dtype.str}".encode())
+    return digest.digest()
+
+
+def known_file_key(path: str | os.PathLike) -> bytes | None:
+    """Return the key of a file this process has read, if neither its size nor its times have changed since."""
+    name = os.fsdecode(path)
+    known = _FILES.get(name)
+    if known is None:
+        return None
+    try:
+        return known[1] if known[0] == _signature(os.stat(path)) else None
+    except (OSError, ValueError):
+        return None
+
+
+def note_file_key(path: str | os.PathLike, status: os.stat_result, key: bytes) -> None:
+    """Remember the key of a file, unless it was written a moment ago."""
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _SETTLED_NS:
+        return
+    # Relative paths mean another file in another working directory: the inode is part of the signature.
+    _FILES[os.fsdecode(path)] = (_signature(status), key)
+    while len(_FILES) > _MOST_FILES:
+        try:
+            _FILES.popitem(last=False)
+        except KeyError:  # another thread was faster
+            break
+
+
+def _signature(status):
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+
+
+class Images:
+    """Images in order.
+
+    Attributes
+    ----------
+    n_images : int or None
+        None for an iterable of batches, whose length shows only when it has been read.
+    dtype : numpy.dtype
+        Of the batches: uint8, or float32 for a table of floats.
+    """
+
+    n_images: int | None
+    dtype = np.dtype(np.uint8)
+
+    def get(self, i: int) -> Any:
+        """Return image i as it was given."""
+        raise NotImplementedError
+
+    def describe(self, i: int) -> str:
+        """Say what image i came from: its path, or what it is."""
+        return describe_source(self.get(i))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the images as they were given."""
+        return (self.get(i) for i in range(self.n_images or 0))
+
+    def missing_files(self) -> list[int]:
+        """Positions of the paths that name no file."""
+        return []
+
+    def load(self, source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
+        """Read one image that `get` or iterating gave: the key of its content, and what decodes it at full size.
+
+        Raises
+        ------
+        ImageRefusedError
+            With the reason; the returned callable may raise it too.
+        """
+        return load_source(source)
+
+    def known_key(self, i: int) -> bytes | None:
+        """Return the key of image i where that takes no reading, else None."""
+        return known_key(self.get(i))
+
+    def row(self, i: int) -> int:
+        """Return the position in X of image i."""
+        return i
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of images of X, of which these may be some."""
+        return self.n_images
+
+    def ready(self, image_size: tuple[int, int]) -> Callable[[int, int], np.ndarray] | None:
+        """Return a function from (start, stop) to finished images where there is nothing to do, else None."""
+        return None
+
+
+class ItemImages(Images):
+    """A sequence of images of any kind, mixed as you like."""
+
+    def __init__(self, items: Sequence | np.ndarray, *, in_memory: bool = True):
+        self._items = items
+        # A lazy sequence may open or decode an image whenever it is asked for one: ask once.
+        self._in_memory = in_memory
+        self.n_images = len(items)
+
+    def get(self, i):
+        return self._items[i]
+
+    def known_key(self, i):
+        return super().known_key(i) if self._in_memory else None
+
+    def missing_files(self):
+        if not self._in_memory:
+            return []
+        return [i for i, item in enumerate(self._items) if is_path(item) and not os.path.exists(item)]
+
+
+class ArrayImages(Images):
+    """An array (n, h, w) or (n, h, w, c), or a tensor (n, h, w) or (n, c, h, w); never copied as a whole."""
+
+    def __init__(self, array):
+        self._array = array
+        self.n_images = len(array)
+
+    def get(self, i):
+        return self._array[i]
+
+    def ready(self, image_size):
+        array = self._array
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[1:] != (*image_size, 3):
+            return None
+        if isinstance(array, np.memmap):  # read here, not page by page inside the network
+            return lambda start, stop: np.array(array[start:stop])
+        return lambda start, stop: np.ascontiguousarray(array[start:stop])
+
+
+class RowImages(Images):
+    """A table of numbers, one image a row; see `as_images` for the scale."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, table: np.ndarray, image_shape: tuple[int, ...]):
+        self._table = table
+        self._shape = image_shape if len(image_shape) == 3 else (*image_shape, 1)
+        self._scale = 255.0 if table.dtype.kind == "f" else 1.0
+        self.n_images = len(table)
+
+    def get(self, i):
+        return self._table[i]
+
+    def load(self, source):
+        image = self._rgb(source)
+        return array_key(image), lambda: image
+
+    def known_key(self, i):
+        return None
+
+    def _rgb(self, source):
+        with np.errstate(over="ignore"):  # rows are taken as they are
+            image = np.multiply(source, self._scale, dtype=np.float64).astype(np.float32).reshape(self._shape)
+        if self._shape[2] == 4:
+            alpha = image[:, :, 3:] / np.float32(255.0)
+            return image[:, :, :3] * alpha + np.float32(255.0) * (1 - alpha)
+        return np.repeat(image, 3, axis=2) if self._shape[2] == 1 else image
+
+
+class ImageStream(Images):
+    """An iterable of batches, read once, one batch at a time."""
+
+    n_images = None
+
+    def __init__(self, batches, open_batch: Callable[[int, Any], Images]):
+        self._batches = batches
+        self._open_batch = open_batch
+
+    def get(self, i):
+        raise TypeError("an iterable of batches can only be read in order: iterate over it")
+
+    def __iter__(self):
+        for position, batch in enumerate(self._batches):
+            yield from self._open_batch(position, batch)
+
+
+class SomeImages(Images):
+    """Some of other images, which keep their positions in X."""
+
+    def __init__(self, images: Images, rows: Sequence[int]):
+        self._images = images
+        self._rows = rows
+        self.n_images = len(rows)
+        self.dtype = images.dtype
+
+    def get(self, i):
+        return self._images.get(self._rows[i])
+
+    def row(self, i):
+        return self._images.row(self._rows[i])
+
+    @property
+    def n_rows(self):
+        return self._images.n_rows
+
+    def describe(self, i):
+        return self._images.describe(self._rows[i])
+
+    def load(self, source):
+        return self._images.load(source)
+
+    def known_key(self, i):
+        return self._images.known_key(self._rows[i])
+
+    def missing_files(self):
+        places = {row: i for i, row in enumerate(self._rows)}
+        return [places[row] for row in self._images.missing_files() if row in places]

@@ -1,19 +1,32 @@
-"""What an iterable of batches may yield."""
+"""Iterables of batches: what their items may be, and the data sets of TensorFlow and Keras among them.
+
+Neither library is imported: their objects are known by what they can do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_psp._images._arrays import is_array_like, is_tensor, to_numpy
-from sklearn_psp._images._foreign import is_data_set, plain
+from sklearn_psp._images._pixels import is_array_like, is_tensor, plain, to_numpy
 from sklearn_psp._images._sources import describe_source, is_one_image, quote_source
 from sklearn_psp.exceptions import ImageInputError
 
-__all__ = ["batches_remedy", "is_batch", "labelled_members", "members_of_batch"]
+__all__ = [
+    "IndexedBatches",
+    "batches_remedy",
+    "check_finite",
+    "is_batch",
+    "is_data_set",
+    "is_indexed_batches",
+    "labelled_members",
+    "members_of_batch",
+]
+
+_INFINITE = -1  # tf.data.INFINITE_CARDINALITY
 
 
 def batches_remedy(X: object) -> str | None:
@@ -127,6 +140,11 @@ def _labels(member: Any) -> np.ndarray:
         )
     if labels.ndim != 1:
         raise ImageInputError(f"Its labels have the shape {labels.shape}: yield one for each image, shape (n,)")
+    return _decoded(labels)
+
+
+def _decoded(labels: np.ndarray) -> np.ndarray:
+    """Turn labels of bytes into str, and an object array of nothing else than str into an array of str."""
     if labels.dtype.kind == "S" or (labels.dtype.kind == "O" and any(isinstance(label, bytes) for label in labels)):
         labels = np.array([_text(label) for label in labels], dtype=object)
     if labels.dtype.kind == "O" and len(labels) and all(isinstance(label, str) for label in labels):
@@ -145,3 +163,47 @@ def _text(label: Any) -> Any:
         return label.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ImageInputError(f"Its label {bytes(label)!r} is no text in UTF-8") from error
+
+
+def is_data_set(X: object) -> bool:
+    """Whether X is a `tf.data.Dataset`, or something like it."""
+    return isinstance(X, Iterable) and hasattr(X, "element_spec") and callable(getattr(X, "batch", None))
+
+
+def check_finite(X: object) -> None:
+    """Refuse a `tf.data.Dataset` that repeats forever.
+
+    Raises
+    ------
+    ImageInputError
+        If it says so; many data sets do not know their length.
+    """
+    cardinality = getattr(X, "cardinality", None)
+    if is_data_set(X) and callable(cardinality) and int(cardinality()) == _INFINITE:
+        raise ImageInputError("X is a data set that repeats forever: leave .repeat() out, or pass X.take(n)")
+
+
+def is_indexed_batches(X: object) -> bool:
+    """Whether X is a `keras.utils.PyDataset`: batches by their number.
+
+    A data set of torch looks the same, but for the hook at the end of an epoch, and holds single images.
+    """
+    return hasattr(X, "__getitem__") and callable(getattr(X, "on_epoch_end", None))
+
+
+class IndexedBatches:
+    """The batches of a `keras.utils.PyDataset` in order, anew at each iteration; its own hooks are not called."""
+
+    def __init__(self, batches: Any):
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            n_batches = self._batches.num_batches  # Keras 3 asks this, which by default is len()
+        except (AttributeError, NotImplementedError):
+            n_batches = len(self._batches) if hasattr(self._batches, "__len__") else None
+        if n_batches is None:
+            raise ImageInputError(
+                f"X does not say how many batches it has: give {type(self._batches).__name__} a __len__"
+            )
+        return (self._batches[i] for i in range(n_batches))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from sklearn_psp._images import _jpeg, read_image
+from sklearn_psp._images import _decode, read_image
 from sklearn_psp.exceptions import ImageReadError
 
 
@@ -38,14 +38,14 @@ def pillow(data):
 
 def test_torchvision_decoder_is_used_and_equals_pillow_bit_for_bit(jpegs):
     for name, data in jpegs.items():
-        decoded = _jpeg.decode_jpeg(data)
+        decoded = _decode.decode_jpeg(data)
         assert decoded is not None, name
         np.testing.assert_array_equal(decoded, pillow(data), err_msg=name)
 
 
 def test_without_torchvision_decoder_pillow_gives_the_same(monkeypatch, jpegs):
     expected = {name: read_image(data) for name, data in jpegs.items()}
-    monkeypatch.setattr(_jpeg, "_decode", None)
+    monkeypatch.setattr(_decode, "_jpeg_operator", None)
     for name, data in jpegs.items():
         np.testing.assert_array_equal(read_image(data), expected[name], err_msg=name)
 

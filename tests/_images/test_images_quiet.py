@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sklearn_psp._images import _sources, read_batches, read_image
-from sklearn_psp._images._quiet import WarningWhileDecoding, decoding, quiet_decoders
+from sklearn_psp._images._decode import WarningWhileDecoding, decoding, quiet_decoders
 
 
 @pytest.mark.parametrize("action", ["error", "always", "default"])

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sklearn_psp._images import ImageBatch, read_batches, resize_image
-from sklearn_psp._images import _images as images_module
-from sklearn_psp._images._ahead import resolve_n_threads
+from sklearn_psp._images import ImageBatch, read_batches, resize_image, resolve_n_threads
+from sklearn_psp._images import _sources as images_module
 from sklearn_psp._images._sources import load_source
 from sklearn_psp.exceptions import ImageReadError, MissingImageError
 from sklearn_psp.utils._descriptions import Failure, failures_frame
@@ -262,4 +261,4 @@ def test_content_that_is_to_be_skipped_is_not_decoded(folder, monkeypatch):
 
 def test_batch_is_frozen():
     with pytest.raises(AttributeError):
-        ImageBatch(0, np.zeros((1, 2, 2, 3), np.uint8)).start = 3
+        ImageBatch(range(1), np.zeros((1, 2, 2, 3), np.uint8)).rows = range(3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sklearn_psp._images import as_images, read_batches
-from sklearn_psp._images._rows import squarest_shape
+from sklearn_psp._images._containers import squarest_shape
 from sklearn_psp.exceptions import ImageInputError
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sklearn_psp._images import as_images, is_labelled_stream, labelled_batches, read_batches
-from sklearn_psp._images._foreign import path_or_content, plain
+from sklearn_psp._images._pixels import path_or_content, plain
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 
 SIZE = (8, 9)

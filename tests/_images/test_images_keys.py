@@ -9,17 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from sklearn_psp._images import _content
-from sklearn_psp._images._content import array_key, bytes_key, known_file_key
-from sklearn_psp._images._images import ItemImages, SomeImages
-from sklearn_psp._images._sources import known_key, load_source
+from sklearn_psp._images import _sources
+from sklearn_psp._images._sources import (
+    ItemImages,
+    SomeImages,
+    array_key,
+    bytes_key,
+    known_file_key,
+    known_key,
+    load_source,
+)
 
 LONG_AGO = 10**18  # in nanoseconds, the year 2001
 
 
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch):
-    monkeypatch.setattr(_content, "_FILES", type(_content._FILES)())
+    monkeypatch.setattr(_sources, "_FILES", type(_sources._FILES)())
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def later(monkeypatch):
     def later(path, seconds):
         status = os.stat(path)
         now = max(status.st_mtime_ns, status.st_ctime_ns) + int(seconds * 10**9)
-        monkeypatch.setattr(_content.time, "time_ns", lambda: now)
+        monkeypatch.setattr(_sources.time, "time_ns", lambda: now)
 
     return later
 
@@ -144,14 +150,14 @@ def test_a_file_in_the_place_of_another_is_noticed(path, tmp_path, later):
 def test_every_part_of_the_signature_counts(path, later, monkeypatch, field):
     later(path, 3)
     load_source(path)
-    signature = _content._signature
+    signature = _sources._signature
 
     def other(status):
         values = list(signature(status))
         values[field] += 1
         return tuple(values)
 
-    monkeypatch.setattr(_content, "_signature", other)
+    monkeypatch.setattr(_sources, "_signature", other)
     assert known_file_key(path) is None
 
 
@@ -179,7 +185,7 @@ def test_the_same_relative_path_elsewhere_is_another_file(tmp_path, noise, later
 
 
 def test_no_more_than_so_many_files_are_remembered(tmp_path, later, monkeypatch):
-    monkeypatch.setattr(_content, "_MOST_FILES", 3)
+    monkeypatch.setattr(_sources, "_MOST_FILES", 3)
     paths = [tmp_path / str(i) for i in range(5)]
     for path in paths:
         path.write_bytes(b"%d" % paths.index(path))
