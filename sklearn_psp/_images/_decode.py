@@ -7,6 +7,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 # The same unloaded image may stand in X twice, and Pillow's load() is not safe against itself.
 _LOADING = threading.Lock()
 
+_jpeg_operator: Any
 try:
     # The operator, not torchvision.io.decode_jpeg: since 0.29 that warns on every call that it will be removed.
     _jpeg_operator = torch.ops.image.decode_jpeg
@@ -209,9 +211,8 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     # Image.convert knows no way out of LAB; ImageCms is imported here because Pillow may be built without it
     from PIL import ImageCms
 
-    return ImageCms.profileToProfile(
-        image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return cast(Image.Image, ImageCms.profileToProfile(image, *profiles, outputMode="RGB"))  # None only in place
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -271,7 +272,7 @@ _RULE = ("ignore", None, WarningWhileDecoding, None, 0)
 def quiet_decoders() -> Iterator[None]:
     """Ignore the warnings of threads inside `decoding()`; every other warning goes its way."""
     # warnings.simplefilter would also reset which warnings were already shown "once", for the whole process.
-    filters = warnings.filters
+    filters: Any = warnings.filters  # a list, which typeshed calls a Sequence
     filters.insert(0, _RULE)
     try:
         yield

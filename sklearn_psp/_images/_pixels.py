@@ -37,18 +37,18 @@ class ImageRefusedError(Exception):
     """One image cannot be read; the message is the reason. Never leaves this package: the reader adds the item."""
 
 
-def is_tensor(X: object) -> bool:
+def is_tensor(X: Any) -> bool:
     """Whether X is a torch tensor, without importing torch for it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(X, torch.Tensor)
 
 
-def is_array_like(X: object) -> bool:
+def is_array_like(X: Any) -> bool:
     """Whether X is an array of any library (NumPy, torch, TensorFlow, JAX ...): it can say its shape and convert."""
     return hasattr(X, "shape") and hasattr(X, "dtype") and (is_tensor(X) or hasattr(X, "__array__"))
 
 
-def is_foreign_tensor(X: object) -> bool:
+def is_foreign_tensor(X: Any) -> bool:
     """Whether X is a tensor of TensorFlow, eager or ragged."""
     return not is_tensor(X) and hasattr(X, "dtype") and callable(getattr(X, "numpy", None))
 

@@ -279,7 +279,7 @@ def read_batches(
         return _Read(key)
 
     n_ahead = max(2, math.ceil(2 * n_threads / batch_size))
-    groups = _slots(images, rows, batch_size, tuple(image_size))
+    groups = _slots(images, rows, batch_size, image_size)
     return _read(images, work_ahead(groups, finish, n_threads=n_threads, n_ahead=n_ahead), on_error)
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,12 @@ _MOST_FILES = 200_000
 _FILES: OrderedDict[str, tuple[tuple[int, ...], bytes]] = OrderedDict()
 
 
-def is_path(source: object) -> bool:
+def is_path(source: Any) -> bool:
     """Whether the source names a file."""
     return isinstance(source, (str, os.PathLike))
 
 
-def is_one_image(X: object) -> bool:
+def is_one_image(X: Any) -> bool:
     """Whether X is a single image rather than a collection of them.
 
     A 3-D array counts as one image where its channel axis (the last of an array, the first of a tensor) has length 1,
@@ -70,7 +70,7 @@ def is_one_image(X: object) -> bool:
     return len(X.shape) == 2 and (is_tensor(X) or np.dtype(X.dtype).kind in "buif")
 
 
-def describe_source(source: object) -> str:
+def describe_source(source: Any) -> str:
     """The source of an image for messages: the path itself, else what it is.
 
     Parameters
@@ -106,7 +106,7 @@ def quote_source(description: str) -> str:
     return description if description.startswith("<") else repr(description)
 
 
-def rgb_from_source(source: object) -> np.ndarray:
+def rgb_from_source(source: Any) -> np.ndarray:
     """Read one image at full size.
 
     Parameters
@@ -127,7 +127,7 @@ def rgb_from_source(source: object) -> np.ndarray:
     return load_source(source)[1]()
 
 
-def load_source(source: object) -> tuple[bytes, Callable[[], np.ndarray]]:
+def load_source(source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
     """Read one image as far as it takes to know its content.
 
     Parameters
@@ -159,7 +159,7 @@ def load_source(source: object) -> tuple[bytes, Callable[[], np.ndarray]]:
     return array_key(image), lambda: image
 
 
-def known_key(source: object) -> bytes | None:
+def known_key(source: Any) -> bytes | None:
     """Return the key that `load_source` would, where that takes no reading and no conversion, else None."""
     if is_path(source):
         return known_file_key(source)
@@ -170,7 +170,7 @@ def known_key(source: object) -> bytes | None:
     return None
 
 
-def _rgb_in_memory(source: object) -> np.ndarray:
+def _rgb_in_memory(source: Any) -> np.ndarray:
     if isinstance(source, Image.Image):
         return rgb_from_image(source)
     if is_tensor(source):
@@ -188,7 +188,7 @@ def _rgb_in_memory(source: object) -> np.ndarray:
     )
 
 
-def _is_missing(source: object) -> bool:
+def _is_missing(source: Any) -> bool:
     return source is None or source is pd.NA or source is pd.NaT or (isinstance(source, float) and source != source)
 
 
@@ -244,7 +244,7 @@ def note_file_key(path: str | os.PathLike, status: os.stat_result, key: bytes) -
             break
 
 
-def _signature(status):
+def _signature(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
 
 
@@ -260,7 +260,7 @@ class Images:
     """
 
     n_images: int | None
-    dtype = np.dtype(np.uint8)
+    dtype: np.dtype = np.dtype(np.uint8)
 
     def get(self, i: int) -> Any:
         """Return image i as it was given."""
@@ -315,13 +315,13 @@ class ItemImages(Images):
         self._in_memory = in_memory
         self.n_images = len(items)
 
-    def get(self, i):
+    def get(self, i: int) -> Any:
         return self._items[i]
 
-    def known_key(self, i):
+    def known_key(self, i: int) -> bytes | None:
         return super().known_key(i) if self._in_memory else None
 
-    def missing_files(self):
+    def missing_files(self) -> list[int]:
         if not self._in_memory:
             return []
         return [i for i, item in enumerate(self._items) if is_path(item) and not os.path.exists(item)]
@@ -330,14 +330,14 @@ class ItemImages(Images):
 class ArrayImages(Images):
     """An array (n, h, w) or (n, h, w, c), or a tensor (n, h, w) or (n, c, h, w); never copied as a whole."""
 
-    def __init__(self, array):
+    def __init__(self, array: Any):
         self._array = array
         self.n_images = len(array)
 
-    def get(self, i):
+    def get(self, i: int) -> Any:
         return self._array[i]
 
-    def ready(self, image_size):
+    def ready(self, image_size: tuple[int, int]) -> Callable[[int, int], np.ndarray] | None:
         array = self._array
         if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape[1:] != (*image_size, 3):
             return None
@@ -349,7 +349,7 @@ class ArrayImages(Images):
 class RowImages(Images):
     """A table of numbers, one image a row; see `as_images` for the scale."""
 
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype = np.dtype(np.float32)
 
     def __init__(self, table: np.ndarray, image_shape: tuple[int, ...]):
         self._table = table
@@ -357,17 +357,17 @@ class RowImages(Images):
         self._scale = 255.0 if table.dtype.kind == "f" else 1.0
         self.n_images = len(table)
 
-    def get(self, i):
+    def get(self, i: int) -> Any:
         return self._table[i]
 
-    def load(self, source):
+    def load(self, source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
         image = self._rgb(source)
         return array_key(image), lambda: image
 
-    def known_key(self, i):
+    def known_key(self, i: int) -> bytes | None:
         return None
 
-    def _rgb(self, source):
+    def _rgb(self, source: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):  # rows are taken as they are
             image = np.multiply(source, self._scale, dtype=np.float64).astype(np.float32).reshape(self._shape)
         if self._shape[2] == 4:
@@ -381,14 +381,14 @@ class ImageStream(Images):
 
     n_images = None
 
-    def __init__(self, batches, open_batch: Callable[[int, Any], Images]):
+    def __init__(self, batches: Iterable, open_batch: Callable[[int, Any], Images]):
         self._batches = batches
         self._open_batch = open_batch
 
-    def get(self, i):
+    def get(self, i: int) -> Any:
         raise TypeError("an iterable of batches can only be read in order: iterate over it")
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         for position, batch in enumerate(self._batches):
             yield from self._open_batch(position, batch)
 
@@ -396,31 +396,31 @@ class ImageStream(Images):
 class SomeImages(Images):
     """Some of other images, which keep their positions in X."""
 
-    def __init__(self, images: Images, rows: Sequence[int]):
+    def __init__(self, images: Images, rows: Sequence[int] | np.ndarray):
         self._images = images
         self._rows = rows
         self.n_images = len(rows)
         self.dtype = images.dtype
 
-    def get(self, i):
+    def get(self, i: int) -> Any:
         return self._images.get(self._rows[i])
 
-    def row(self, i):
+    def row(self, i: int) -> int:
         return self._images.row(self._rows[i])
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> int | None:
         return self._images.n_rows
 
-    def describe(self, i):
+    def describe(self, i: int) -> str:
         return self._images.describe(self._rows[i])
 
-    def load(self, source):
+    def load(self, source: Any) -> tuple[bytes, Callable[[], np.ndarray]]:
         return self._images.load(source)
 
-    def known_key(self, i):
+    def known_key(self, i: int) -> bytes | None:
         return self._images.known_key(self._rows[i])
 
-    def missing_files(self):
+    def missing_files(self) -> list[int]:
         places = {row: i for i, row in enumerate(self._rows)}
         return [places[row] for row in self._images.missing_files() if row in places]

@@ -29,7 +29,7 @@ __all__ = [
 _INFINITE = -1  # tf.data.INFINITE_CARDINALITY
 
 
-def batches_remedy(X: object) -> str | None:
+def batches_remedy(X: Any) -> str | None:
     """What to do where X yields single images; None where that is not known."""
     return "pass X.batch(32)" if is_data_set(X) else None
 
@@ -165,12 +165,12 @@ def _text(label: Any) -> Any:
         raise ImageInputError(f"Its label {bytes(label)!r} is no text in UTF-8") from error
 
 
-def is_data_set(X: object) -> bool:
+def is_data_set(X: Any) -> bool:
     """Whether X is a `tf.data.Dataset`, or something like it."""
     return isinstance(X, Iterable) and hasattr(X, "element_spec") and callable(getattr(X, "batch", None))
 
 
-def check_finite(X: object) -> None:
+def check_finite(X: Any) -> None:
     """Refuse a `tf.data.Dataset` that repeats forever.
 
     Raises
@@ -183,7 +183,7 @@ def check_finite(X: object) -> None:
         raise ImageInputError("X is a data set that repeats forever: leave .repeat() out, or pass X.take(n)")
 
 
-def is_indexed_batches(X: object) -> bool:
+def is_indexed_batches(X: Any) -> bool:
     """Whether X is a `keras.utils.PyDataset`: batches by their number.
 
     A data set of torch looks the same, but for the hook at the end of an epoch, and holds single images.

@@ -1,4 +1,4 @@
-"""X as a whole: every container, and every refusal with its remedy."""
+"""Containers of images: what X may be, tables whose rows are images, and what is refused with which remedy."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sklearn_psp._images import as_images, read_batches
+from sklearn_psp._images._containers import squarest_shape
 from sklearn_psp.exceptions import ImageInputError
 
 SIZE = (8, 9)
@@ -225,3 +226,95 @@ def test_array_tensor_and_list_agree_for_all_dtypes_and_shapes(dtype, n, h, w, c
     elif channels is not None:
         tensor = tensor.permute(0, 3, 1, 2)
     np.testing.assert_array_equal(read(tensor, image_size=(6, 6)), from_list)
+
+
+def read_rows(X, image_shape, image_size=(6, 8), batch_size=4):
+    batches = read_batches(X, batch_size=batch_size, image_size=image_size, image_shape=image_shape)
+    return np.concatenate([batch.images for batch in batches])
+
+
+def test_squarest_shape_has_the_smallest_difference_of_sides():
+    for n in range(1, 400):
+        candidates = [(h, n // h) for h in range(1, n + 1) if n % h == 0 and h <= n // h]
+        assert squarest_shape(n) == min(candidates, key=lambda shape: shape[1] - shape[0])
+
+
+def test_uint8_rows_are_ordinary_images(noise):
+    X = noise(5, 48)
+    images = read_rows(X, (6, 8))
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, np.repeat(X.reshape(5, 6, 8, 1), 3, axis=3))
+    np.testing.assert_array_equal(read_rows(X, "auto"), images)
+    np.testing.assert_array_equal(read_rows(torch.from_numpy(X), "auto"), images)
+    np.testing.assert_array_equal(read_rows(pd.DataFrame(X), "auto"), images)
+    np.testing.assert_array_equal(read_rows(X > 99, "auto"), (images > 99) * np.uint8(255))
+
+
+def test_colour_rows(noise):
+    X = noise(5, 48)
+    np.testing.assert_array_equal(read_rows(X, (4, 4, 3), (4, 4)), X.reshape(5, 4, 4, 3))
+    np.testing.assert_allclose(read_rows(X / 255, (4, 4, 3), (4, 4)), X.reshape(5, 4, 4, 3), atol=1e-4)
+
+
+def test_colour_rows_with_alpha_are_composed_on_white(noise):
+    X = noise(5, 64)
+    np.testing.assert_allclose(read_rows(X / 255, (4, 4, 4), (4, 4)), read_rows(X, (4, 4, 4), (4, 4)), atol=0.51)
+
+
+def test_float_rows_are_scaled_neither_rounded_nor_checked():
+    X = np.random.default_rng(0).normal(size=(5, 48))
+    images = read_rows(X, (6, 8))
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images[..., 0], X.reshape(5, 6, 8) * 255, rtol=1e-6)
+    np.testing.assert_array_equal(images[..., 0], images[..., 2])
+
+
+def test_integer_rows_are_levels(noise):
+    X = noise(5, 48).astype(np.int64)
+    images = read_rows(X, (6, 8))
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(images[..., 0], X.reshape(5, 6, 8))
+
+
+@pytest.mark.parametrize("convert", [np.asarray, lambda X: X.tolist(), lambda X: list(X), lambda X: X.astype(object)])
+def test_rows_do_not_depend_on_their_batch(convert):
+    X = np.random.default_rng(0).random((9, 48))
+    images = read_rows(convert(X), "auto", (5, 5), batch_size=9)
+    np.testing.assert_array_equal(read_rows(X, "auto", (5, 5), batch_size=2), images)
+    np.testing.assert_array_equal(read_rows(X[::-1], "auto", (5, 5))[::-1], images)
+
+
+def test_image_shape_does_not_touch_images(folder):
+    paths, pixels = folder
+    batch = next(read_batches(paths, batch_size=1, image_size=(8, 9), image_shape="auto"))
+    np.testing.assert_array_equal(batch.images[0], pixels[0])
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "message"),
+    [
+        ((5, 5), r"image_shape=\(5, 5\) has 25 values, but the rows of X have 48; .* image_shape=\(6, 8\)"),
+        ((4, 6, 2), r'must be "auto", \(h, w\) or \(h, w, 1 \| 3 \| 4\), got \(4, 6, 2\)'),
+        ((48,), "must be"),
+        ((-6, -8), "must be"),
+        ("square", "got 'square'"),
+        (7, "got 7"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused(image_shape, message):
+    with pytest.raises(ImageInputError, match=message):
+        as_images(np.zeros((2, 48)), image_shape=image_shape)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.zeros((2, 0)), r"0 feature\(s\)"),
+        (np.array([["a", "b"]], dtype=object), "rows must be numbers"),
+        (np.zeros((2, 4), complex), "must be real numbers"),
+        (np.zeros((0, 4)), r"0 sample\(s\)"),
+    ],
+)
+def test_tables_of_anything_else_are_refused(X, message):
+    with pytest.raises(ImageInputError, match=message):
+        as_images(X, image_shape="auto")
