@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_psp._classifier._describing import Described, describe
 from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of
-from sklearn_psp._featurizer import PSPNetFeaturizer
+from sklearn_psp._featurizer import PSPNetFeaturizer, model_of
 from sklearn_psp._training import ImageBatches, PartBatches, StreamBatches, make_augmentation
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._descriptions import failures_frame
@@ -51,7 +51,7 @@ def _check_stream(data, described):
 def _image_batches(classifier, frozen, data, *, training):
     """Make batches of images, all of them readable, which are read anew in every epoch."""
     classes = classifier.classes_
-    size = frozen._views().sizes[0]
+    size = model_of(frozen).views.sizes[0]
     reading = {"image_size": size, "resize": classifier.resize, "n_jobs": classifier.n_jobs}
     augment = make_augmentation(classifier.augment == "auto" or classifier.augment, size) if training else None
     class_weight = classifier.class_weight if training else None

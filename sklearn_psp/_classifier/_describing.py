@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from sklearn_psp._classifier._labelled import Labelled, without
-from sklearn_psp._featurizer import PSPNetFeaturizer
+from sklearn_psp._featurizer import PSPNetFeaturizer, model_of
 from sklearn_psp._images import ImageStream, SomeImages, read_batches
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._descriptions import Failure
@@ -68,15 +68,16 @@ def describe(featurizer: PSPNetFeaturizer, data: Labelled, *, joined: bool, verb
     if data.images is not None and featurizer.on_error == "raise":
         # Files that do not exist are named at once, not block by block.
         read_batches(data.images, batch_size=1, image_size=(1, 1)).close()
-    method = "global_features" if joined else "local_features"
+    model = model_of(featurizer)
+    feature = model.global_features if joined else model.local_features
     blocks, labels, failures = [], [], []
     n_images = None if data.images is None else data.images.n_images
     with progress(n_images, "describing images", "image", verbose) as bar:
         for images, some_labels in _blocks(data):
-            features, failed = featurizer._compute(images, method)
+            features, failed = model.extract(images, feature)
             blocks.append(features[:, None] if joined else features.astype(np.float16))
             labels.append(some_labels() if callable(some_labels) else some_labels)
-            failures += failed
+            failures += [Failure(*row) for row in failed.itertuples(index=False)]
             bar.update(len(features))
     parts = np.concatenate(blocks)
     data = replace(data, labels=np.concatenate(labels))

@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from sklearn_psp._classifier._identity import short
-from sklearn_psp._featurizer import PSPNetFeaturizer
+from sklearn_psp._featurizer import PSPNetFeaturizer, model_of, set_fitted
 
 __all__ = ["SHARED", "check_goes_on", "frozen_featurizer", "trained_featurizer"]
 
@@ -50,7 +50,7 @@ def frozen_featurizer(classifier, *, fresh: bool) -> PSPNetFeaturizer:
         params["random_state"] = classifier.featurizer_.random_state if goes_on else classifier._seed()
     if isinstance(classifier.part_weights, str):
         params["part_weights"] = "uniform"
-    return PSPNetFeaturizer(**params)._set_fitted()
+    return set_fitted(PSPNetFeaturizer(**params))
 
 
 def trained_featurizer(classifier, frozen: PSPNetFeaturizer, model) -> PSPNetFeaturizer:
@@ -85,7 +85,7 @@ def trained_featurizer(classifier, frozen: PSPNetFeaturizer, model) -> PSPNetFea
         else:
             params |= {"backbone": _nets.with_trained(classifier.backbone, model.trunk.module), "weights": "default"}
     center = model.center.cpu().numpy()
-    return PSPNetFeaturizer(**params)._set_fitted(center=center.astype(np.float32), plan=frozen._current_plan())
+    return set_fitted(PSPNetFeaturizer(**params), center=center.astype(np.float32), plan=model_of(frozen).plan)
 
 
 def check_goes_on(classifier, frozen: PSPNetFeaturizer) -> None:

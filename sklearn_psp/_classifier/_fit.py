@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_psp import _nets
 from sklearn_psp._classifier._batches import training_batches, validation_batches
 from sklearn_psp._classifier._describing import describe
 from sklearn_psp._classifier._featurizers import check_goes_on, frozen_featurizer
@@ -18,6 +17,7 @@ from sklearn_psp._classifier._identity import identity_of, parameters_of
 from sklearn_psp._classifier._labelled import Labelled, check_classes, weights_of, without
 from sklearn_psp._classifier._models import initial_model, restored_model, train_head
 from sklearn_psp._classifier._validation import given_validation, of_some_weight, split
+from sklearn_psp._featurizer import model_of
 from sklearn_psp._training import (
     Checkpoint,
     Settings,
@@ -211,14 +211,14 @@ def _first_model(classifier, frozen, described, kept, settings):
         sample_weight = described.data.sample_weight
         weights = weights_of(codes, classifier.class_weight, classifier.classes_, sample_weight)
         train_head(model, described.parts, codes, weights, settings)
-    backbone = _nets.load_backbone(_nets.BackboneRequest(**frozen._request))
+    backbone = model_of(frozen).backbone
     return _with_trunk(classifier, frozen, model, backbone)
 
 
 def _with_trunk(classifier, frozen, model, backbone):
     module = trainable_copy(backbone.module, backbone.image_size, classifier.train)
     spec, follows_batches = backbone.spec, classifier.weights is None
-    model.trunk = Trunk(module, spec.mean, spec.std, frozen._views(), follows_batches=follows_batches)
+    model.trunk = Trunk(module, spec.mean, spec.std, model_of(frozen).views, follows_batches=follows_batches)
     return model
 
 
@@ -233,7 +233,7 @@ def _live_training(classifier, frozen):
     with seeded(seed):
         model = restored_model(classifier, frozen)
     if classifier.train != "head":
-        backbone = _nets.load_backbone(_nets.BackboneRequest(**classifier.featurizer_._request))
+        backbone = model_of(classifier.featurizer_).backbone
         model = _with_trunk(classifier, frozen, model, backbone)
     training = Training(model, _settings(classifier, frozen, seed))
     training.history = classifier.history_.to_dict("records")

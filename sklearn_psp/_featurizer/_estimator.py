@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import os
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._featurizer._center import shrunk_mean
-from sklearn_psp._featurizer._computing import ComputingMixin
-from sklearn_psp._featurizer._state import StateMixin
-from sklearn_psp._featurizer._weights import learned_weights
+from sklearn_psp._featurizer._state import PackedStateMixin, adapted_state, columns_of, model_of, replace_fit
 from sklearn_psp._persistence import SavedWeights
-from sklearn_psp.exceptions import ImageReadError
-from sklearn_psp.utils._arrays import unit_rows
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
-from sklearn_psp.utils._descriptions import Descriptions, failures_frame, warn_of_failures
+from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
 from sklearn_psp.utils._tables import check_rows
-from sklearn_psp.utils._validation import check_part_weights
 
-__all__ = ["UNREADABLE", "PSPNetFeaturizer"]
+if TYPE_CHECKING:
+    from sklearn_psp._featurizer._model import FeatureModel
 
-UNREADABLE = "images could not be read and are rows of NaN"
+__all__ = ["PSPNetFeaturizer"]
+
+_UNREADABLE = "images could not be read and are rows of NaN"
 
 
-class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimator):
+class PSPNetFeaturizer(PackedStateMixin, TransformerMixin, BaseEstimator):
     r"""Describe images by their parts: part-sequence pyramid pooling of a network's feature maps.
 
     A convolutional network turns an image into feature maps; the maps are cut, level by level, into an ordered
     sequence of parts; each part is pooled into a local feature :math:`f_i(x)` of unit length; and the local features
-    are joined into one global feature, :math:`F(x) = \sum_i w_i f_i(x)` or their concatenation. The mean of the
+    are aggregated into one global feature, :math:`F(x) = \sum_i w_i f_i(x)` or their concatenation. The mean of the
     training descriptors is subtracted and the result brought to unit length.
 
     Nothing is downloaded: the weights of the default backbone are an installed package.
@@ -59,7 +58,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         white margins.
     scales : "auto" or sequence of float, default="auto"
         The image is described at each of these multiples of `image_size` (sides are rounded to multiples of 16
-        pixels, but for 1.0) and the local features are averaged. `"auto"` is (0.8, 1.15), the best found at no more
+        pixels, except at 1.0) and the local features are averaged. `"auto"` is (0.8, 1.15), the best found at no more
         than twice the cost of (1.0,), by `benchmarks/quality.py`; it is (1.0,) for a network made for one size, such as
         most vision transformers and `"dlib_face"`.
     flip : bool, default=False
@@ -109,7 +108,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         Threads that read images ahead of the network. None means one per core, at most eight; -1 one per core.
     cache : str, path-like or None, default=None
         Folder in which the feature maps of every image are kept, for any number of processes at once. With it,
-        changing how maps are pooled, weighted and joined (`bin_sizes`, `part_order`, `pooling`, `gem_power`,
+        changing how maps are pooled, weighted and aggregated (`bin_sizes`, `part_order`, `pooling`, `gem_power`,
         `projection`, `part_weights`, `aggregation`, `center`, `normalize`) or any step after never runs the network
         again, and a run that was interrupted continues where it was. Maps are kept, and used from the first pass on, in
         half precision: 125 kB an image at one scale of 224 pixels, 256 kB at the default two; a million images take
@@ -215,6 +214,20 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         "verbose": ["verbose"],
     }
 
+    backbone_info_: dict[str, Any]
+    parts_: pd.DataFrame
+    n_parts_: int
+    part_weights_: np.ndarray
+    image_size_: tuple[int, int]
+    scales_: tuple[float, ...]
+    center_: np.ndarray
+    device_: str
+    runtime_: str
+    precision_: str
+    batch_size_: int
+    errors_: pd.DataFrame
+    n_features_out_: int
+
     def __init__(
         self,
         backbone="efficientnet_lite0",
@@ -277,7 +290,7 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X=None, y=None):
+    def fit(self, X: Any = None, y: Any = None) -> PSPNetFeaturizer:
         """Load the backbone, and learn part weights and the centre.
 
         Parameters
@@ -294,13 +307,13 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         PSPNetFeaturizer
             The fitted estimator.
         """
-        described = self._fit(X, y)
+        _, described = self._fit(X, y)
         if described is not None:
-            warn_of_failures(described.failures, UNREADABLE)
+            warn_of_failures(described.failures, _UNREADABLE)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Learn the centre and describe the same images, reading each of them once.
 
         Parameters
@@ -316,11 +329,11 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             Descriptors.
         """
         rows, failures = self.fit_describe(X, y, on_error=None)
-        warn_of_failures(failures, UNREADABLE)
+        warn_of_failures(failures, _UNREADABLE)
         return rows
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_describe(self, X, y=None, *, on_error="nan"):
+    def fit_describe(self, X: Any, y: Any = None, *, on_error: str | None = "nan") -> Descriptions:
         """Learn the centre and describe the same images, with the failures as a value.
 
         Parameters
@@ -337,14 +350,10 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
         Descriptions
             As from `describe`.
         """
-        described = self._fit(X, y, on_error)
-        if described is None:
-            described = self._describe(X, "global_features", on_error)
-            self._keep_failures(described.failures, on_error)
-            self._normalized(described.rows)
-        return described._replace(rows=self._centred(described.rows))
+        model, described = self._fit(X, y, on_error, describe=True)
+        return Descriptions(model.centred(described.rows), described.failures)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Describe images.
 
         Parameters
@@ -358,10 +367,10 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             Descriptors; rows of NaN for unreadable images with `on_error="nan"`.
         """
         rows, failures = self.describe(X, on_error=None)
-        warn_of_failures(failures, UNREADABLE)
+        warn_of_failures(failures, _UNREADABLE)
         return rows
 
-    def describe(self, X, *, on_error="nan"):
+    def describe(self, X: Any, *, on_error: str | None = "nan") -> Descriptions:
         """Describe images, and say of which that was not possible; any number of threads may ask at once.
 
         Parameters
@@ -378,10 +387,10 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             `rows`, as from `transform`, and `failures`, a DataFrame with the columns `index` (position in X), `source`
             and `reason`. No warning is issued.
         """
-        described = self._describe(X, "global_features", on_error)
-        return described._replace(rows=self._centred(self._normalized(described.rows)))
+        check_is_fitted(self)
+        return model_of(self).describe(self._images(X), on_error=on_error)
 
-    def transform_parts(self, X):
+    def transform_parts(self, X: Any) -> np.ndarray:
         """Describe the parts of images.
 
         Parameters
@@ -395,11 +404,13 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             The local features f_i, in the order of `parts_`; of unit length with `normalize=True`, neither weighted nor
             centred. With a `projection` they are projected, and n_components long.
         """
-        rows, failures = self._describe(X, "projected_features")
-        warn_of_failures(failures, UNREADABLE)
+        check_is_fitted(self)
+        model = model_of(self)
+        rows, failures = model.extract(self._images(X), model.projected_features)
+        warn_of_failures(failures, _UNREADABLE)
         return rows
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of the descriptors.
 
         Parameters
@@ -421,92 +432,47 @@ class PSPNetFeaturizer(StateMixin, ComputingMixin, TransformerMixin, BaseEstimat
             names = [
                 f"psp_level{part.level}_row{part.row}_column{part.column}_{element}{i}"
                 for part in self.parts_.itertuples()
-                for i in range(self._part_length())
+                for i in range(self.n_features_out_ // self.n_parts_)
             ]
         return np.asarray(names, dtype=object)
 
-    def _fit(self, X, y, on_error=None):
-        """Fit, and return the descriptions of X if they had to be computed: normalised, not centred."""
-        self._forget_images()
+    def _fit(self, X: Any, y: Any, on_error: str | None = None, *, describe: bool = False) -> tuple[FeatureModel, Any]:
+        """Make a model first, then replace all that an earlier fit left, in one step.
+
+        Also returned is X, described, normalised and not centred; None where it did not have to be described.
+        """
+        from sklearn_psp._featurizer._model import fit_model, hold_backbone
+
+        params = self.get_params(deep=False)
+        noting = type(self)(**params)  # is told by scikit-learn of the columns of X
         if X is not None:
-            X = check_rows(self, X, reset=True)
+            X = check_rows(noting, X, reset=True)
         elif self.center:
             raise ValueError("X=None: center=True learns the mean of the training images; pass them, or center=False")
-        self._prepare()
-        if self._learns_weights():
-            self.part_weights_ = learned_weights(self, X, y)
-        self.center_ = np.zeros(self.n_features_out_, dtype=np.float32)
-        if not self.center:
-            return None
-        features, failures = self._compute(X, "global_features", on_error)
-        errors = failures_frame(failures)
-        self._keep_failures(errors, on_error)
-        features = self._normalized(features)
-        read = features[~np.isnan(features[:, 0])] if failures else features
-        if not len(read):
-            raise ImageReadError("none of the images could be read, there is nothing to fit", errors)
-        self.center_ = shrunk_mean(read)
-        return Descriptions(features, errors)
+        hold_backbone(self)
+        model, described = fit_model(params, X, y, on_error=on_error, describe=describe)
+        fitted = columns_of(noting) | model.attributes()
+        if described is not None and (on_error or self.on_error) == "nan":
+            fitted["errors_"] = described.failures
+        replace_fit(self, fitted)
+        return model, described
 
-    def _keep_failures(self, errors, on_error):
-        if (on_error or self.on_error) == "nan":
-            self.errors_ = errors
+    def _images(self, X: Any) -> Any:
+        """Understand X; rows of numbers are validated as scikit-learn does."""
+        from sklearn_psp._images import as_images
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def _set_fitted(self, *, part_weights=None, center=None, plan=None):
-        """Fit without images, with what was learned elsewhere.
+        if self.image_shape is not None:
+            X = check_rows(self, X, reset=False)
+        return as_images(X, image_shape=self.image_shape)
 
-        Parameters
-        ----------
-        part_weights : array-like of shape (n_parts,), default=None
-            The weights w_i. None: those of the parameter, ones for "learned".
-        center : array-like of shape (n_features_out_,), default=None
-            What is subtracted, as `shrunk_mean` makes it of descriptors; nothing is with `center=False`. None: zeros.
-        plan : Plan, default=None
-            How the network is run, as `_current_plan` of another featurizer tells it. None: it is resolved.
-
-        Returns
-        -------
-        PSPNetFeaturizer
-            The fitted estimator.
-        """
-        self._forget_images()
-        self._prepare(plan)
-        if part_weights is not None:
-            self.part_weights_ = check_part_weights(part_weights, self.n_parts_)
-        self.center_ = np.zeros(self.n_features_out_, dtype=np.float32)
-        if center is not None and self.center:
-            center = np.array(center, dtype=np.float32)
-            if center.shape != self.center_.shape:
-                raise ValueError(
-                    f"center has shape {center.shape}, but descriptors have {self.n_features_out_:,} features: one "
-                    "number each"
-                )
-            self.center_ = center
-        return self
-
-    def _forget_images(self):
-        for attribute in ("n_features_in_", "feature_names_in_", "errors_"):
-            self.__dict__.pop(attribute, None)
-
-    def _learns_weights(self):
-        return isinstance(self.part_weights, str) and self.part_weights == "learned"
-
-    def _normalized(self, features):
-        """Normalise in place: features are this call's own."""
-        return unit_rows(features, out=features) if self.normalize else features
-
-    def _centred(self, features):
-        """Subtract the centre, which is a mean of normalised features, and normalise again."""
-        if not self.center:
-            return features
-        features -= self.center_
-        return self._normalized(features)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        vars(self).update(adapted_state(vars(self)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = self.image_shape is not None
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.target_tags.required = self._learns_weights()
+        tags.target_tags.required = isinstance(self.part_weights, str) and self.part_weights == "learned"
         return tags

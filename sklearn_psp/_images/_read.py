@@ -302,7 +302,7 @@ def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) 
 def _slots(
     images: Images, rows: Sequence[int] | None, batch_size: int, image_size: tuple[int, int]
 ) -> Iterator[tuple[tuple[Sequence[int], np.ndarray], list[tuple[np.ndarray, Any]]]]:
-    """Yield (rows, memory for their pixels) batch by batch, and (its place in that memory, its source) for each image."""
+    """Yield (rows, memory for their pixels) batch by batch, and (place in that memory, source) of each image."""
     start, sources = 0, iter(images) if rows is None else map(images.get, rows)
     while batch := list(islice(sources, batch_size)):
         stop = start + len(batch)

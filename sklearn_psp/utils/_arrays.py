@@ -1,28 +1,43 @@
-"""Arrays of row vectors and of rankings: norms, blocks of rows, and rankings without the query itself."""
+"""Arrays of row vectors and of rankings: norms, centres, blocks of rows, and rankings without the query itself."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-__all__ = ["blocks", "first_others", "row_blocks", "squared_norms", "unit_rows"]
+__all__ = ["blocks", "center_share", "first_others", "row_blocks", "shrunk_mean", "squared_norms", "unit_rows"]
 
 # float64 numbers handled at a time, 2 MiB: the temporaries stay in the cache of one core.
 _BLOCK = 1 << 18
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
+# The centre is n / (n + _CENTER_PRIOR) of the mean: one image must not become the zero vector, nor two each other's
+# opposite.
+_CENTER_PRIOR = 50
 
 
-def blocks(n, size):
+def center_share(n: int) -> float:
+    """Return the share of the mean of n descriptors that is subtracted."""
+    return n / (n + _CENTER_PRIOR)
+
+
+def shrunk_mean(features: np.ndarray) -> np.ndarray:
+    """Return the centre of descriptors (n, n_features): their mean times n / (n + 50), float32."""
+    return (center_share(len(features)) * features.mean(axis=0, dtype=np.float64)).astype(np.float32)
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
     """Yield slices that cut range(n) into blocks of at most `size`; none for n = 0, unlike scikit-learn's."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
-def row_blocks(n_rows, n_features):
+def row_blocks(n_rows: int, n_features: int) -> Iterator[slice]:
     """Yield slices of rows whose float64 copies stay in the cache of one core."""
     return blocks(n_rows, max(1, _BLOCK // max(1, n_features)))
 
 
-def squared_norms(X):
+def squared_norms(X: np.ndarray) -> np.ndarray:
     """Squared length of each row of a float32 array, as float64.
 
     Not finite where, and only where, a row holds NaN or infinity: the square of any float32 number is a finite
@@ -37,7 +52,7 @@ def squared_norms(X):
     return norms
 
 
-def unit_rows(X, norms_squared=None, out=None):
+def unit_rows(X: np.ndarray, norms_squared: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Scale rows to unit length. Rows of zeros stay zero, rows of NaN stay NaN.
 
     Parameters

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._extraction import _extract
-from sklearn_psp._extraction._table import Batcher, FeatureTable
+from sklearn_psp._extraction._extract import Batcher, FeatureTable
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
 
 UNCENTRED = FAST | {"center": False}

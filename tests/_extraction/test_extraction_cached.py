@@ -10,13 +10,18 @@ import torch
 from common.networks import TinyNet
 
 from sklearn_psp._cache import RowStore, open_store
-from sklearn_psp._extraction import CachedFeatures, _cached
+from sklearn_psp._extraction import CachedFeatures, ComputedFeatures, Feature, _cached
 from sklearn_psp._nets import BackboneRequest, Plan, PyramidPooling, Runner, Views, load_backbone
 from sklearn_psp.exceptions import CacheError, CacheSizeWarning
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
 KEYS = [b"content %d" % i for i in range(20)]
 NETWORK = TinyNet()
+FEATURES = {
+    "local_features": Feature((14, 12), lambda pooling, parts: parts),
+    "projected_features": Feature((14, 12), lambda pooling, parts: pooling.project(parts)),
+    "global_features": Feature((12,), lambda pooling, parts: pooling.join(pooling.project(parts)), kept=True),
+}
 
 
 def make_runner(**pooling):
@@ -36,7 +41,8 @@ def make(folder):
 
     def make(method="global_features", *, reading="stretch", pooling="max", joining="sum"):
         runner = make_runner(pooling=pooling, aggregation=joining)
-        return CachedFeatures(open_store(folder), runner, method, reading=reading, pooling=pooling, joining=joining)
+        options = {"reading": reading, "pooling": pooling, "joining": joining}
+        return CachedFeatures(open_store(folder), runner, FEATURES[method], **options)
 
     return make
 
@@ -45,7 +51,7 @@ def fill(cache, positions=range(20)):
     """Run the network as an extraction does, and return the features."""
     positions = list(positions)
     pieces = []
-    runner = cache._runner
+    runner = cache.runner
     batches = [positions[start : start + 4] for start in range(0, len(positions), 4)]
     for batch, (rows, parts) in runner.run(((batch, IMAGES[batch]) for batch in batches), cache.compute):
         pieces.append(cache.add([KEYS[i] for i in batch], rows, parts))
@@ -70,8 +76,8 @@ def assert_same(features, expected):
 def test_features_are_those_of_the_network_but_for_rounding(make):
     for method in ("global_features", "local_features"):
         cache = make(method)
-        compute = getattr(make_runner(), method)
-        ((_, (expected,)),) = make_runner().run([(0, IMAGES)], lambda maps, compute=compute: (compute(maps),))
+        compute = ComputedFeatures(make_runner(), FEATURES[method]).compute
+        ((_, (expected,)),) = make_runner().run([(0, IMAGES)], compute)
         np.testing.assert_allclose(fill(cache), expected, atol=2e-3)
 
 
@@ -120,9 +126,8 @@ def test_what_is_asked_for_is_made_of_local_features_that_are_kept_unprojected(f
     parts = np.stack([local[:, i] @ projection[(i > 0) + (i > 4)] for i in range(14)], axis=1, dtype=np.float64)
     parts /= np.linalg.norm(parts, axis=2, keepdims=True)
     expected = {"local_features": local, "projected_features": parts, "global_features": parts.sum(axis=1)}[method]
-    cache = CachedFeatures(
-        open_store(folder), make_runner(projection=projection), method, reading="stretch", pooling="max", joining="own"
-    )
+    options = {"reading": "stretch", "pooling": "max", "joining": "own"}
+    cache = CachedFeatures(open_store(folder), make_runner(projection=projection), FEATURES[method], **options)
     features, left = look_up(cache, KEYS)
     assert left == []
     np.testing.assert_allclose([features[i] for i in range(20)], expected, atol=1e-5)
@@ -135,12 +140,10 @@ def test_another_pooling_reads_maps_from_the_disk(make, monkeypatch):
     fill(make())
     features, left = look_up(make(pooling="avg"), KEYS)
     assert left == []
-    ((_, (expected,)),) = make_runner(pooling="avg").run([(0, IMAGES)], as_global(make_runner(pooling="avg")))
+    ((_, (expected,)),) = make_runner(pooling="avg").run(
+        [(0, IMAGES)], ComputedFeatures(make_runner(pooling="avg"), FEATURES["global_features"]).compute
+    )
     np.testing.assert_allclose([features[i] for i in range(20)], expected, atol=2e-3)
-
-
-def as_global(runner):
-    return lambda maps: (runner.global_features(maps),)
 
 
 def test_images_read_in_another_way_are_others(make):

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 import sklearn_psp
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._cache import RowStore, open_store
-from sklearn_psp._extraction import _cached, _extract, _plans
+from sklearn_psp._extraction import _cached, _extract
 from sklearn_psp._nets import _plan
 from sklearn_psp._nets._torch_network import TorchNetwork
 from sklearn_psp.exceptions import CacheSizeWarning, ImageReadWarning
@@ -400,13 +400,13 @@ import sys
 import numpy as np
 from common.networks import FAST, TinyNet
 from sklearn_psp import PSPNetFeaturizer
-from sklearn_psp._extraction import _plans
+from sklearn_psp._extraction import _cached
 from sklearn_psp._nets import _runner
 
 def fail(*args, **kwargs):
     raise AssertionError("not again")
 
-_plans.resolve_plan = _runner.make_network = fail
+_cached.resolve_plan = _runner.make_network = fail
 featurizer = PSPNetFeaturizer(TinyNet(), image_size=32, scales=(1.0,), device="cpu", cache=sys.argv[1], pooling="avg")
 rows = featurizer.fit_transform(np.load(sys.argv[2]))
 np.save(sys.argv[3], rows)
@@ -421,7 +421,7 @@ print(featurizer.runtime_, featurizer.precision_, featurizer.batch_size_, file=s
 def test_a_plan_of_a_runtime_that_is_gone_is_made_anew(folder, monkeypatch):
     assert tiny(folder, runtime="auto").fit(IMAGES).runtime_ == "openvino"
     monkeypatch.setattr(_plan, "_PLANS", {})
-    for module in (_plans, _plan):
+    for module in (_cached, _plan):
         monkeypatch.setattr(module, "is_installed", lambda name: False)
     assert tiny(folder, runtime="auto").fit(IMAGES).runtime_ == "torch"
 
@@ -438,8 +438,8 @@ def test_a_plan_with_other_fields_is_not_read(folder, monkeypatch):
         asked.append(kwargs)
         return NewPlan("torch", "float32", 4)
 
-    monkeypatch.setattr(_plans, "Plan", NewPlan)
-    monkeypatch.setattr(_plans, "resolve_plan", resolve_plan)
+    monkeypatch.setattr(_cached, "Plan", NewPlan)
+    monkeypatch.setattr(_cached, "resolve_plan", resolve_plan)
     assert tiny(folder).fit(IMAGES).batch_size_ == 4
     assert len(asked) == 1
 

@@ -10,8 +10,9 @@ from common.networks import FAST, TinyNet
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp import PSPNetFeaturizer
-from sklearn_psp._featurizer._center import center_share, shrunk_mean
+from sklearn_psp._featurizer import set_fitted, shrunk_mean
 from sklearn_psp.exceptions import ImageReadWarning
+from sklearn_psp.utils._arrays import center_share
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 WEIGHTS = np.linspace(0.1, 2, 14)
@@ -25,7 +26,7 @@ def tiny(**params):
 def test_it_describes_as_if_it_had_been_fitted(aggregation):
     fitted = tiny(part_weights=WEIGHTS, aggregation=aggregation).fit(IMAGES)
     made = tiny(aggregation=aggregation, part_weights="learned")
-    assert made._set_fitted(part_weights=WEIGHTS, center=fitted.center_) is made
+    assert set_fitted(made, part_weights=WEIGHTS, center=fitted.center_) is made
     check_is_fitted(made)
     assert vars(made).keys() == vars(fitted).keys() - {"errors_"}
     for featurizer in (made, pickle.loads(pickle.dumps(made))):
@@ -35,16 +36,16 @@ def test_it_describes_as_if_it_had_been_fitted(aggregation):
 
 def test_without_a_centre_nothing_is_subtracted_and_weights_are_those_of_the_parameter():
     expected = tiny(center=False, part_weights=WEIGHTS).fit().transform(IMAGES)
-    made = tiny(part_weights=WEIGHTS)._set_fitted()
+    made = set_fitted(tiny(part_weights=WEIGHTS))
     np.testing.assert_allclose(made.transform(IMAGES), expected, atol=1e-6)
-    ignored = tiny(part_weights=WEIGHTS, center=False)._set_fitted(center=np.ones(12))
+    ignored = set_fitted(tiny(part_weights=WEIGHTS, center=False), center=np.ones(12))
     np.testing.assert_array_equal(ignored.transform(IMAGES), expected)
     assert not ignored.center_.any()
 
 
 def test_the_centre_is_copied():
     center = np.ones(12, dtype=np.float32)
-    made = tiny()._set_fitted(center=center)
+    made = set_fitted(tiny(), center=center)
     center[:] = 5
     np.testing.assert_array_equal(made.center_, np.ones(12))
     assert made.center_.dtype == np.float32
@@ -55,7 +56,7 @@ def test_what_an_earlier_fit_knew_of_its_images_is_forgotten():
     with pytest.warns(ImageReadWarning):
         featurizer.fit([*IMAGES, b"not images"])
     assert len(featurizer.errors_) == 1
-    featurizer._set_fitted(center=np.zeros(12))
+    set_fitted(featurizer, center=np.zeros(12))
     assert not hasattr(featurizer, "errors_")
 
 
@@ -71,7 +72,7 @@ def test_what_an_earlier_fit_knew_of_its_images_is_forgotten():
 )
 def test_what_does_not_fit_is_refused(params, learned, message):
     with pytest.raises(ValueError, match=message):
-        tiny(**params)._set_fitted(**learned)
+        set_fitted(tiny(**params), **learned)
 
 
 def test_a_centre_is_a_share_of_the_mean():

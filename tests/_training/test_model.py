@@ -10,6 +10,7 @@ from common.photographs import crops
 from torch import nn
 
 from sklearn_psp import PSPNetFeaturizer
+from sklearn_psp._featurizer import set_fitted
 from sklearn_psp._nets import PyramidPooling, Views
 from sklearn_psp._training import PartModel, Trunk, trainable_copy
 
@@ -105,7 +106,7 @@ def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
     params = {"pooling": pooling, "aggregation": aggregation, "part_weights": weights, "projection": projection}
     network = TinyNet()
     center = 0.1 * np.random.default_rng(1).normal(size=5 * (14 if aggregation == "concat" else 1))
-    featurizer = PSPNetFeaturizer(network, flip=flip, **FAST, **params)._set_fitted(center=center)
+    featurizer = set_fitted(PSPNetFeaturizer(network, flip=flip, **FAST, **params), center=center)
     trunk = Trunk(network.eval(), (0, 0, 0), (1, 1, 1), Views([(32, 32)], flip))
     model = PartModel(
         PyramidPooling(**params),
