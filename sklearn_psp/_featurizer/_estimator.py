@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._featurizer._state import PackedStateMixin, adapted_state, columns_of, model_of, replace_fit
+from sklearn_psp._featurizer._state import PackedStateMixin, adapted_state, columns_of, replace_fit
 from sklearn_psp._persistence import SavedWeights
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
@@ -20,7 +20,7 @@ from sklearn_psp.utils._tables import check_rows
 if TYPE_CHECKING:
     from sklearn_psp._featurizer._model import FeatureModel
 
-__all__ = ["PSPNetFeaturizer"]
+__all__ = ["PSPNetFeaturizer", "model_of"]
 
 _UNREADABLE = "images could not be read and are rows of NaN"
 
@@ -476,3 +476,10 @@ class PSPNetFeaturizer(PackedStateMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.target_tags.required = isinstance(self.part_weights, str) and self.part_weights == "learned"
         return tags
+
+
+def model_of(featurizer: PSPNetFeaturizer) -> FeatureModel:
+    """Return what a fitted featurizer describes images with: backbone, plan, parts, weights and centre."""
+    from sklearn_psp._featurizer._model import fitted_model
+
+    return fitted_model(featurizer)

@@ -13,21 +13,13 @@ from sklearn_psp.utils._optional import is_installed
 from sklearn_psp.utils._warnings import warn_user
 
 if TYPE_CHECKING:
-    from sklearn_psp._featurizer._model import FeatureModel
     from sklearn_psp._nets import Plan
 
-__all__ = ["PackedStateMixin", "adapted_state", "columns_of", "model_of", "replace_fit", "set_fitted"]
+__all__ = ["PackedStateMixin", "adapted_state", "columns_of", "replace_fit", "set_fitted"]
 
 _COLUMNS = ("n_features_in_", "feature_names_in_")
 # Of the images of a fit: what an earlier fit may have left and the next one need not make.
 _OF_IMAGES = (*_COLUMNS, "errors_")
-
-
-def model_of(featurizer: Any) -> FeatureModel:
-    """Return what a fitted featurizer describes images with: backbone, plan, parts, weights and centre."""
-    from sklearn_psp._featurizer._model import fitted_model
-
-    return fitted_model(featurizer)
 
 
 def columns_of(estimator: Any) -> dict[str, Any]:
