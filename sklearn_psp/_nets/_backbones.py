@@ -223,6 +223,8 @@ def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
         If the weights are not those of the fit any more.
     """
     if isinstance(request.backbone, str):
+        if request.weights is None:
+            raise WeightsError(f"backbone={request.backbone!r} has random weights, which come from a seed, not a file")
         return pack_tensors(read_state_dict(request.weights, sha256=sha256)[0])
     if sha256 is None:
         return pack_tensors(_state(request.backbone))
@@ -297,7 +299,7 @@ def _build_own(request):
         raise WeightsError(
             f"weights={request.weights!r} with a module of your own: use 'default' (the weights it has) or a path"
         )
-    module, about = _as_pair(kind.build(request, name))
+    module, about = _as_pair(kind.build(request.backbone, request, name))
     return _finished(request, module, name, "module", about | {"licence": "yours"})
 
 
@@ -344,9 +346,9 @@ def _finished(request, module, name, library, about):
     spec = BackboneSpec(**{"name": name, "library": library} | about)
     # Gradients are never needed here, and eval mode makes dropout and batch-norm repeatable.
     module = module.eval().requires_grad_(False)
-    _, n_channels, *grid = probe(module, request.image_size, spec.name)
+    _, n_channels, rows, columns = probe(module, request.image_size, spec.name)
     digest = digest or state_sha256(module.state_dict())
-    return Backbone(spec, module, digest, n_channels, request.image_size, tuple(grid), module.fixed_size)
+    return Backbone(spec, module, digest, n_channels, request.image_size, (rows, columns), module.fixed_size)
 
 
 def _found(backbone):
@@ -365,20 +367,22 @@ def _found(backbone):
 
 def _hint(backbone):
     """Say what names there are, the likeliest first."""
-    prefix, slash, name = backbone.partition("/")
     by_library = backbone_names()
-    if slash and prefix in by_library:
-        hint = did_you_mean(f"{prefix}/{name}", [f"{prefix}/{known}" for known in by_library[prefix]], n=3)
-    else:
-        others = [f"{library}/{known}" for library in _REGISTERED for known in by_library[library]]
-        built_in = {known for library in _BUILT_IN for known in by_library[library]}
-        hint = did_you_mean(name or backbone, sorted({*built_in, *others}), n=3)
+    # A bare name may stand for a network of the built-in libraries only.
+    known = [
+        name if library in _BUILT_IN and "/" not in backbone else f"{library}/{name}"
+        for library, names in by_library.items()
+        for name in names
+    ]
     shown = []
     for library, names in by_library.items():
         listed = f"{len(names):,} names" if len(names) > _MOST_NAMES_SHOWN else ", ".join(map(repr, names))
         shown.append(f"{library!r} ({listed})")
     shown += [repr(point.name) for point in entry_points(group=_ENTRY_POINTS) if point.name not in by_library]
-    return f"{hint}the libraries are {', '.join(shown)}; write 'LIBRARY/NAME', or pass a torch.nn.Module"
+    return (
+        f"{did_you_mean(backbone, sorted(set(known)), n=3)}the libraries are {', '.join(shown)}; write 'LIBRARY/NAME', "
+        "or pass a torch.nn.Module"
+    )
 
 
 def _library(backbone, prefix):

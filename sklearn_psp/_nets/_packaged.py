@@ -126,7 +126,7 @@ class PackagedLibrary:
 
 
 def _make_efficientnet_lite(request: BackboneRequest, name: str) -> nn.Module:
-    options = {} if request.output_stride is None else {"output_stride": request.output_stride}
+    options: dict[str, Any] = {} if request.output_stride is None else {"output_stride": request.output_stride}
     return timm.create_model(f"tf_{name}", pretrained=False, **options)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "BackboneSpec",
     "Built",
     "FeatureMaps",
+    "on_one_line",
     "probe",
 ]
 
@@ -274,7 +275,7 @@ class FeatureMaps(nn.Module):
 
 
 @torch.inference_mode()
-def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> tuple[int, ...]:
+def probe(module: Any, image_size: tuple[int, int], name: str) -> tuple[int, ...]:
     """Run one blank image to learn the shape of the feature maps, and refuse a network that gives none.
 
     Parameters
@@ -310,3 +311,9 @@ def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> tuple[in
             f"backbone={name!r} must map {takes} to feature maps {gives}; it gave {got}; {module.remedy}"
         )
     return tuple(shape)
+
+
+def on_one_line(error: BaseException, longest: int = 300) -> str:
+    """Return the message of another library's error, on one line and cut to a length, to be quoted in one of ours."""
+    text = " ".join(str(error).split())
+    return text if len(text) < longest else text[:longest] + " ..."
