@@ -66,8 +66,6 @@ class PackagedNetwork:
 class PackagedLibrary:
     """Networks whose weights are installed with sklearn_psp or with one of its extras."""
 
-    name = "packaged"
-
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
         return name in PACKAGED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -94,17 +94,8 @@ class BackboneRequest:
     seed: int | None = None
 
 
-@runtime_checkable
 class BackboneLibrary(Protocol):
-    """What a library of backbones offers; see `register_backbone_library`.
-
-    Attributes
-    ----------
-    name : str
-        Its name, in `backbone="name/network"`.
-    """
-
-    name: str
+    """A library of backbones that are chosen by `backbone="library/network"`; see `register_backbone_library`."""
 
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""

@@ -20,8 +20,6 @@ __all__ = ["TimmLibrary", "TorchModules"]
 class TimmLibrary:
     """timm's networks, by their names there, with or without the tag of their weights."""
 
-    name = "timm"
-
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
         return timm.is_model(name)

@@ -21,11 +21,9 @@ FAST = {"device": "cpu", "precision": "float32", "runtime": "torch", "batch_size
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
 
 
-@register_backbone_library
 class MyLibrary:
     """Two networks, one of which was made for images of one size."""
 
-    name = "mylib"
     sides = {"tiny": None, "fixed": 32}
 
     def names(self):
@@ -49,10 +47,11 @@ class MyLibrary:
         return network, about | {"image_size": self.image_size(name)}
 
 
+register_backbone_library("mylib", MyLibrary)
+
+
 class Another:
     """A library that is registered nowhere: it is found by its dotted path."""
-
-    name = "another"
 
     def names(self):
         return ["patches"]
@@ -73,7 +72,7 @@ def transform(featurizer, images):
 
 @pytest.fixture(autouse=True)
 def _registered_here_only(monkeypatch):
-    monkeypatch.setattr(_backbones, "_REGISTERED", {"mylib": MyLibrary()})
+    monkeypatch.setattr(_backbones._LIBRARIES, "_added", {"mylib": MyLibrary})
 
 
 def request(backbone, weights=None, size=32, seed=0):
@@ -140,7 +139,7 @@ def test_worker_processes_that_import_the_module_know_the_library():
 
 def test_a_dotted_path_needs_no_registration_and_is_found_by_worker_processes():
     featurizer = PSPNetFeaturizer(f"{__name__}:Another/patches", image_size=32, **FAST).fit()
-    assert featurizer.backbone_info_["library"] == "another"
+    assert featurizer.backbone_info_["library"] == f"{__name__}:Another"
     rows = Parallel(n_jobs=2)(delayed(featurizer.transform)(IMAGES[i : i + 3]) for i in (0, 3))
     np.testing.assert_array_equal(np.concatenate(rows), featurizer.transform(IMAGES))
 
@@ -149,8 +148,6 @@ PACKAGE = """
 from torch import nn
 
 class Networks:
-    name = "installed"
-
     def names(self):
         return ["patches"]
 
@@ -197,7 +194,9 @@ pickle.dump(featurizer.transform(images), open(path, "wb"))
 
 @pytest.mark.usefixtures("package")
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(BackboneError, match=r"'mylib/tinny' is unknown: did you mean 'mylib/tiny' .*\? the libraries are"):
+    with pytest.raises(
+        BackboneError, match=r"'mylib/tinny' is unknown: did you mean 'mylib/tiny' .*\? the libraries are"
+    ):
         own_image_size("mylib/tinny")
     with pytest.raises(BackboneError, match="'mylib_tiny' is unknown: did you mean 'mylib/tiny'"):
         own_image_size("mylib_tiny")
@@ -208,16 +207,16 @@ def test_an_unknown_name_says_what_there_is():
     assert "'mylib' ('tiny', 'fixed')" in message
     assert "'torchvision' (" in message
     assert "names), 'mylib'" in message
-    assert "'installed'; write 'LIBRARY/NAME', or pass a torch.nn.Module" in message
+    assert "'installed' ('patches'); write 'LIBRARY/NAME', or pass a torch.nn.Module" in message
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_package.nets:Networks/tiny", "library cannot be imported .*No module named 'no_such_package'"),
-        ("json:Networks/tiny", "library cannot be imported .*has no attribute 'Networks'"),
-        ("json:JSONDecoder/tiny", "JSONDecoder is no backbone library, .*: it lacks name, knows, names, image_size"),
-        ("hf-hub:somebody/tiny", "is unknown"),
+        ("no_such_package.nets:Networks/tiny", "names no backbone library .*No module named 'no_such_package'"),
+        ("json:Networks/tiny", "names no backbone library .*has no attribute 'Networks'"),
+        ("json:JSONDecoder/tiny", "JSONDecoder lacks knows, names, image_size, build"),
+        ("hf-hub:somebody/tiny", "names no backbone library"),
     ],
 )
 def test_a_dotted_path_to_nothing_is_refused(name, message):
@@ -226,25 +225,24 @@ def test_a_dotted_path_to_nothing_is_refused(name, message):
 
 
 class Incomplete:
-    name = "incomplete"
-
     def names(self):
         return []
 
 
 @pytest.mark.parametrize(
-    ("library", "message"),
+    ("name", "library", "error", "message"),
     [
-        (Incomplete, "Incomplete is no backbone library, .*: it lacks knows, image_size, build"),
-        (Incomplete(), "Incomplete is no backbone library"),
-        (type("Named", (MyLibrary,), {"name": "timm"}), "a library named 'timm' comes with sklearn_psp"),
-        (type("Named", (MyLibrary,), {"name": "a/b"}), "is a str without '/' and ':'; got 'a/b'"),
-        (type("Named", (MyLibrary,), {"name": None}), "is a str without '/' and ':'; got None"),
+        ("other", Incomplete, TypeError, "Incomplete lacks knows, image_size, build"),
+        ("other", Incomplete(), TypeError, "Incomplete lacks knows, image_size, build"),
+        ("timm", MyLibrary, ValueError, "'timm' is a backbone library of sklearn_psp and cannot be replaced"),
+        ("a/b", MyLibrary, ValueError, "must have no slash, got 'a/b'"),
+        ("a:b", MyLibrary, ValueError, "must have no colon, got 'a:b'"),
+        (None, MyLibrary, TypeError, "must be a str, got None"),
     ],
 )
-def test_what_is_no_library_is_refused(library, message):
-    with pytest.raises(BackboneError, match=message):
-        register_backbone_library(library)
+def test_what_is_no_library_is_refused(name, library, error, message):
+    with pytest.raises(error, match=message):
+        register_backbone_library(name, library)
 
 
 def test_a_library_of_the_same_name_takes_the_place_of_the_first():
@@ -254,9 +252,9 @@ def test_a_library_of_the_same_name_takes_the_place_of_the_first():
         def build(self, request, name):
             return nn.Conv2d(3, 2, 4, stride=4)
 
-    assert register_backbone_library(Second) is Second
+    register_backbone_library("mylib", Second)
     assert load_backbone(request("mylib/tiny")).n_channels == 2
-    register_backbone_library(MyLibrary())
+    register_backbone_library("mylib", MyLibrary())
     assert load_backbone(request("mylib/tiny")).n_channels == first.n_channels == 8
 
 
@@ -271,12 +269,10 @@ def test_a_library_of_the_same_name_takes_the_place_of_the_first():
 )
 def test_what_a_library_builds_is_checked(built, message):
     class Broken(MyLibrary):
-        name = "broken"
-
         def build(self, request, name):
             return built
 
-    register_backbone_library(Broken)
+    register_backbone_library("broken", Broken)
     with pytest.raises(BackboneError, match=message):
         load_backbone(request("broken/tiny"))
 
