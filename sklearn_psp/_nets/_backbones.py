@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,7 +29,7 @@ from sklearn_psp._nets._torchvision import TorchvisionLibrary
 from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors
 from sklearn_psp._persistence import TrainedWeights
 from sklearn_psp.exceptions import BackboneError, WeightsError
-from sklearn_psp.utils._names import did_you_mean
+from sklearn_psp.utils._names import Registry, did_you_mean
 
 __all__ = [
     "backbone_names",
@@ -44,15 +42,25 @@ __all__ = [
     "with_trained",
 ]
 
-AnyLibrary = TypeVar("AnyLibrary")
-
-# The libraries that are always there, in the order in which a bare name is looked up.
+# In the order in which a bare name is looked up.
 _BUILT_IN: dict[str, BackboneLibrary] = {
-    library.name: library for library in (PackagedLibrary(), TorchvisionLibrary(), TimmLibrary())
+    "packaged": PackagedLibrary(),
+    "torchvision": TorchvisionLibrary(),
+    "timm": TimmLibrary(),
 }
-# Those of other packages, by the name or the dotted path that stands in front of the slash.
-_REGISTERED: dict[str, BackboneLibrary] = {}
-_ENTRY_POINTS = "sklearn_psp.backbones"
+
+
+def _check_library(library):
+    lacking = [method for method in ("knows", "names", "image_size", "build") if not hasattr(library, method)]
+    if lacking:
+        shown = library.__name__ if isinstance(library, type) else type(library).__name__
+        raise TypeError(
+            "a backbone library must have the methods knows, names, image_size and build; "
+            f"{shown} lacks {', '.join(lacking)}"
+        )
+
+
+_LIBRARIES = Registry("backbone library", "sklearn_psp.backbones", _BUILT_IN, _check_library)
 # Modules that are passed in place of a name. Keras first: on its torch backend a model is a torch module, too.
 _MODULE_KINDS = (KerasModules(), TorchModules())
 
@@ -60,86 +68,84 @@ _MODULE_KINDS = (KerasModules(), TorchModules())
 _MAX_LOADED = 4
 _LOADED: OrderedDict[BackboneRequest, Backbone] = OrderedDict()
 _OWN: WeakKeyDictionary[Any, dict[BackboneRequest, Backbone]] = WeakKeyDictionary()
+_OF_CLASSES: WeakKeyDictionary[type, BackboneLibrary] = WeakKeyDictionary()
 # Re-entrant: a library may build on the backbone of another one.
 _LOCK = threading.RLock()
 # Of more names an error message shows the number.
 _MOST_NAMES_SHOWN = 8
 
 
-def register_backbone_library(library: AnyLibrary) -> AnyLibrary:
-    """Make the networks of another library available as `backbone="library/network"`.
+def register_backbone_library(name: str, library: BackboneLibrary | type[BackboneLibrary]) -> None:
+    """Let the networks of another library be chosen by name, as `backbone="library/network"`.
 
-    A worker process knows the library, too, where it comes to register it: when the module that registers it is
-    imported with what the worker is sent, when an installed package names it as an entry point of the group
-    `sklearn_psp.backbones`, or when `backbone` names the object by its dotted path, as in
-    `"my_package.nets:MyLibrary/network"`, for which nothing need be registered.
+    Registering is for this process. Worker processes of joblib know the library where what they are sent imports the
+    module that registers it. In any process it can be named by where it stands,
+    `backbone="package.module:Library/network"`, or a package declares an entry point, which needs no call of this
+    function:
+
+    .. code-block:: toml
+
+        [project.entry-points."sklearn_psp.backbones"]
+        mine = "package.module:Library"
 
     Parameters
     ----------
+    name : str
+        The name, without a colon and without a slash. One that was registered before is replaced.
     library : object or class
-        An object with these attributes, or a class of such objects that is called without arguments:
+        An object with these methods, or a class of such objects that is called without arguments:
 
-        `name` : str
-            The name of the library, without a slash or a colon. A library of the same name that was registered before
-            is replaced.
-        `knows(name)` : bool
+        `knows(name)`
             Whether there is a network of this name.
-        `names()` : iterable of str
-            The names of the networks, for error messages.
-        `image_size(name)` : tuple of two ints or None
+        `names()`
+            The names of the networks, for messages.
+        `image_size(name)`
             (height, width) in pixels of the images a network was made for; None where it was made for any.
-        `build(request, name)` : torch.nn.Module, or a tuple of a torch.nn.Module and a dict
-            A network that maps images (n, 3, height, width) to feature maps (n, channels, rows, columns). Of the
-            request it uses `weights` ("default", "download" or None), `output_stride` and `image_size`, or it raises
-            an error that says what it cannot do; torch's random numbers come from the seed of the request. Images are
-            RGB in [0, 1], less `mean` and divided by `std` of the dict, which may also say the `licence` and the
-            `source` of the weights, their `sha256`, the `tap` of the maps, and the `image_size` that it was made for.
-            Weights of a path are loaded into the network after it was built with `weights=None`.
-
-    Returns
-    -------
-    object or class
-        What was given, so that a class may be decorated.
+        `build(request, name)`
+            A `torch.nn.Module` that maps images (n, 3, height, width) to feature maps (n, channels, rows, columns).
+            Images are RGB in [0, 1], unless there is a dict beside the module that says other things: `mean` and `std`
+            of each channel, the `licence` and the `source` of the weights and their `sha256`, the `tap` of the maps,
+            or the `image_size` that the network was made for. The request says `weights` ("default", "download" or
+            None), `output_stride` and `image_size`; what a network cannot do is to be refused by an error. Random
+            weights come from torch's generator, whose seed is set. A path is read afterwards, into a network that was
+            built with `weights=None`.
 
     Raises
     ------
-    BackboneError
-        If the object lacks one of the attributes, or has the name of a library that comes with sklearn_psp.
+    ValueError
+        If the name is empty, has a colon or a slash, or is that of a library that comes with sklearn_psp.
+    TypeError
+        If the name is no str, or `library` lacks one of the methods.
 
     Examples
     --------
     >>> import torch
     >>> from sklearn_psp import PSPNetFeaturizer, register_backbone_library
-    >>> @register_backbone_library
-    ... class Patches:
-    ...     name = "patches"
-    ...
+    >>> class Patches:
+    ...     "Random projections of square patches, named by their side."
     ...     def names(self):
     ...         return ["8", "16"]
-    ...
     ...     def knows(self, name):
     ...         return name in self.names()
-    ...
     ...     def image_size(self, name):
     ...         return None
-    ...
     ...     def build(self, request, name):
     ...         return torch.nn.Conv2d(3, 64, int(name), stride=int(name)), {"licence": "public domain"}
-    >>> featurizer = PSPNetFeaturizer("patches/16", center=False).fit()
-    >>> featurizer.n_features_out_
+    >>> register_backbone_library("patches", Patches)
+    >>> PSPNetFeaturizer("patches/16", center=False).fit().n_features_out_
     64
     """
-    made = _checked_library(library, "register_backbone_library")
+    if isinstance(name, str) and "/" in name:
+        raise ValueError(f"the name of a backbone library must have no slash, got {name!r}")
+    _LIBRARIES.register(name, library)
     with _LOCK:
-        _REGISTERED[made.name] = made
-        for request in [r for r in _LOADED if isinstance(r.backbone, str) and r.backbone.startswith(f"{made.name}/")]:
+        for request in [r for r in _LOADED if isinstance(r.backbone, str) and r.backbone.startswith(f"{name}/")]:
             del _LOADED[request]
-    return library
 
 
 def backbone_names() -> dict[str, list[str]]:
     """Names that `load_backbone` knows, by library."""
-    return {name: list(library.names()) for name, library in {**_BUILT_IN, **_REGISTERED}.items()}
+    return {library: list(_made(_LIBRARIES[library]).names()) for library in _LIBRARIES}
 
 
 def own_image_size(backbone: str | nn.Module) -> tuple[int, int]:
@@ -161,7 +167,7 @@ def own_image_size(backbone: str | nn.Module) -> tuple[int, int]:
         If the name is unknown.
     """
     if isinstance(backbone, str):
-        library, name = _found(backbone)
+        _, library, name = _found(backbone)
         return library.image_size(name) or DEFAULT_IMAGE_SIZE
     return _kind(backbone).image_size(backbone) or DEFAULT_IMAGE_SIZE
 
@@ -223,6 +229,8 @@ def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
         If the weights are not those of the fit any more.
     """
     if isinstance(request.backbone, str):
+        if request.weights is None:
+            raise WeightsError(f"backbone={request.backbone!r} has random weights, which come from a seed, not a file")
         return pack_tensors(read_state_dict(request.weights, sha256=sha256)[0])
     if sha256 is None:
         return pack_tensors(_state(request.backbone))
@@ -297,16 +305,16 @@ def _build_own(request):
         raise WeightsError(
             f"weights={request.weights!r} with a module of your own: use 'default' (the weights it has) or a path"
         )
-    module, about = _as_pair(kind.build(request, name))
+    module, about = _as_pair(kind.build(request.backbone, request, name))
     return _finished(request, module, name, "module", about | {"licence": "yours"})
 
 
 def _build_named(request):
-    library, name = _found(request.backbone)
+    prefix, library, name = _found(request.backbone)
     weights = request.weights
     trained = weights if isinstance(weights, TrainedWeights) else None
     # The libraries that come with sklearn_psp read files in their own ways.
-    file = None if trained or library.name in _BUILT_IN or weights in (None, "default", "download") else weights
+    file = None if trained or prefix in _BUILT_IN or weights in (None, "default", "download") else weights
     asked = replace(request, weights=None) if trained or file else request
     # Random weights come from the request's seed and leave the user's random state as it was.
     with torch.random.fork_rng(devices=[]):
@@ -321,7 +329,7 @@ def _build_named(request):
         trained.check()
         load_into(module, unpack_tensors(trained.tensors), name=name, origin="that were trained")
         about = about | {"sha256": trained.sha256, "source": f"trained from {about.get('source', 'none')}"}
-    return _finished(request, module, name, library.name, about)
+    return _finished(request, module, name, prefix, about)
 
 
 def _as_pair(built):
@@ -344,80 +352,51 @@ def _finished(request, module, name, library, about):
     spec = BackboneSpec(**{"name": name, "library": library} | about)
     # Gradients are never needed here, and eval mode makes dropout and batch-norm repeatable.
     module = module.eval().requires_grad_(False)
-    _, n_channels, *grid = probe(module, request.image_size, spec.name)
+    _, n_channels, rows, columns = probe(module, request.image_size, spec.name)
     digest = digest or state_sha256(module.state_dict())
-    return Backbone(spec, module, digest, n_channels, request.image_size, tuple(grid), module.fixed_size)
+    return Backbone(spec, module, digest, n_channels, request.image_size, (rows, columns), module.fixed_size)
 
 
 def _found(backbone):
-    """Return the library of a backbone, and its name there."""
+    """Return the name of a backbone's library, the library, and the name of the backbone there."""
     prefix, slash, name = backbone.partition("/")
-    if slash:
-        library = _library(backbone, prefix)
-        if library is not None and library.knows(name):
-            return library, name
+    if not slash:
+        candidates, name = _BUILT_IN, backbone
     else:
-        for library in _BUILT_IN.values():
-            if library.knows(backbone):
-                return library, backbone
+        try:
+            candidates = {prefix: _made(_LIBRARIES[prefix])}
+        except KeyError:
+            candidates = {}
+        except (ImportError, TypeError, ValueError) as error:
+            raise BackboneError(f"backbone={backbone!r}: {error}") from error
+    for prefix, library in candidates.items():
+        if library.knows(name):
+            return prefix, library, name
     raise BackboneError(f"backbone={backbone!r} is unknown: {_hint(backbone)}")
+
+
+def _made(library):
+    """Return a library, made of its class, once, where that is what the table holds."""
+    if not isinstance(library, type):
+        return library
+    with _LOCK:
+        if library not in _OF_CLASSES:
+            _OF_CLASSES[library] = library()
+        return _OF_CLASSES[library]
 
 
 def _hint(backbone):
     """Say what names there are, the likeliest first."""
-    prefix, slash, name = backbone.partition("/")
     by_library = backbone_names()
-    if slash and prefix in by_library:
-        hint = did_you_mean(f"{prefix}/{name}", [f"{prefix}/{known}" for known in by_library[prefix]], n=3)
-    else:
-        others = [f"{library}/{known}" for library in _REGISTERED for known in by_library[library]]
-        built_in = {known for library in _BUILT_IN for known in by_library[library]}
-        hint = did_you_mean(name or backbone, sorted({*built_in, *others}), n=3)
-    shown = []
-    for library, names in by_library.items():
-        listed = f"{len(names):,} names" if len(names) > _MOST_NAMES_SHOWN else ", ".join(map(repr, names))
-        shown.append(f"{library!r} ({listed})")
-    shown += [repr(point.name) for point in entry_points(group=_ENTRY_POINTS) if point.name not in by_library]
-    return f"{hint}the libraries are {', '.join(shown)}; write 'LIBRARY/NAME', or pass a torch.nn.Module"
-
-
-def _library(backbone, prefix):
-    """Return the library of a name or a dotted path, or None where there is none."""
-    library = _BUILT_IN.get(prefix) or _REGISTERED.get(prefix)
-    if library is None:
-        load = _loader(prefix)
-        if load is not None:
-            try:
-                library = _REGISTERED.setdefault(prefix, _checked_library(load(), f"backbone={backbone!r}"))
-            except (ImportError, AttributeError) as error:
-                raise BackboneError(
-                    f"backbone={backbone!r}: its library cannot be imported ({type(error).__name__}: {error})"
-                ) from error
-    return library
-
-
-def _loader(prefix):
-    module, colon, attribute = prefix.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), attribute)):
-        return lambda: getattr(importlib.import_module(module), attribute)
-    points = [point for point in entry_points(group=_ENTRY_POINTS) if point.name == prefix]
-    return points[0].load if points else None
-
-
-def _checked_library(library, parameter):
-    """Return a library, made of its class where that is given, or say what it lacks."""
-    lacking = [name for name in ("name", "knows", "names", "image_size", "build") if not hasattr(library, name)]
-    if lacking:
-        shown = library.__name__ if isinstance(library, type) else type(library).__name__
-        raise BackboneError(
-            f"{parameter}: {shown} is no backbone library, which has the attributes name, knows, names, image_size and "
-            f"build: it lacks {', '.join(lacking)}"
-        )
-    made = library() if isinstance(library, type) else library
-    if not isinstance(made.name, str) or not made.name or "/" in made.name or ":" in made.name:
-        raise BackboneError(
-            f"{parameter}: the name of a backbone library is a str without '/' and ':'; got {made.name!r}"
-        )
-    if made.name in _BUILT_IN:
-        raise BackboneError(f"{parameter}: a library named {made.name!r} comes with sklearn_psp; use another name")
-    return made
+    # A bare name may stand for a network of the built-in libraries only.
+    known = [
+        name if library in _BUILT_IN and "/" not in backbone else f"{library}/{name}"
+        for library, names in by_library.items()
+        for name in names
+    ]
+    listed = [
+        f"{library!r} ({f'{len(names):,} names' if len(names) > _MOST_NAMES_SHOWN else ', '.join(map(repr, names))})"
+        for library, names in by_library.items()
+    ]
+    hint = did_you_mean(backbone, sorted(set(known)), n=3)
+    return f"{hint}the libraries are {', '.join(listed)}; write 'LIBRARY/NAME', or pass a torch.nn.Module"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_psp._nets._specs import BackboneRequest
+from sklearn_psp._nets._specs import BackboneRequest, on_one_line
 from sklearn_psp._nets._weights import load_into
 from sklearn_psp.exceptions import BackboneError, WeightsError
 from sklearn_psp.utils._warnings import quiet_thread
@@ -45,7 +45,11 @@ class KerasMaps(nn.Module):
         "cut the network before its global pooling, as include_top=False with pooling=None does in keras.applications"
     )
 
-    def __init__(self, network):
+    network: Any
+    _variables: dict[str, Any]
+    _others: list[Any]
+
+    def __init__(self, network: Any):
         super().__init__()
         self.__dict__["network"] = network
         self.channels_last = _is_channels_last(_input_shape(network))
@@ -106,13 +110,15 @@ class KerasModules:
         _refuse_other_backends(module)
         return _built_size(module)
 
-    def build(self, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
+    def build(self, module: Any, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
         """Copy a Keras model, on the CPU and in float32.
 
         Parameters
         ----------
+        module : keras.Model
+            The model.
         request : BackboneRequest
-            What was asked for; its `backbone` is the model.
+            What was asked for.
         name : str
             Name of the model's class.
 
@@ -130,21 +136,20 @@ class KerasModules:
         WeightsError
             If other weights are asked for than the model has.
         """
-        model = request.backbone
-        _refuse_other_backends(model)
+        _refuse_other_backends(module)
         if request.weights != "default":
             raise WeightsError(
                 f"weights={request.weights!r} with a Keras model: use weights='default', the weights it has, and "
                 "model.load_weights(path) for others"
             )
-        if not model.built:
+        if not module.built:
             raise BackboneError(
                 f"backbone={name!r} is a Keras model that is not built, and has no weights yet: give it a "
                 "keras.Input((None, None, 3)), or call it once on a batch of images"
             )
-        module = KerasMaps(_copied(model)).to("cpu", torch.float32).eval()
-        _check_copy(model, module, request.image_size, name)
-        return module, {"tap": "call"}
+        maps = KerasMaps(_copied(module)).to("cpu", torch.float32).eval()
+        _check_copy(module, maps, request.image_size, name)
+        return maps, {"tap": "call"}
 
     def state(self, module: Any) -> dict[str, torch.Tensor]:
         """Return the weights of a model, by position."""
@@ -195,7 +200,7 @@ def _copied(model):
                 raise BackboneError(
                     f"backbone={type(model).__name__!r} is a Keras model that cannot be copied: decorate its classes "
                     "with @keras.saving.register_keras_serializable() and give them get_config "
-                    f"({type(saving_error).__name__}: {_on_one_line(saving_error)})"
+                    f"({type(saving_error).__name__}: {on_one_line(saving_error)})"
                 ) from error
     return copied
 
@@ -211,7 +216,7 @@ def _check_copy(model, module, image_size, name):
         except Exception as error:
             raise BackboneError(
                 f"backbone={name!r} cannot take images of image_size={image_size}: {type(error).__name__}: "
-                f"{_on_one_line(error)}"
+                f"{on_one_line(error)}"
             ) from error
     if getattr(expected, "ndim", 0) != 4:
         return  # `probe` says so
@@ -271,10 +276,5 @@ def _is_channels_last(shape):
 
 
 def _backend_name():
-    keras = sys.modules.get("keras")
+    keras: Any = sys.modules.get("keras")
     return keras.backend.backend() if hasattr(keras, "config") else "tensorflow"
-
-
-def _on_one_line(error):
-    text = " ".join(str(error).split())
-    return text if len(text) < 300 else text[:300] + " ..."

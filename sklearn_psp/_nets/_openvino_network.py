@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_psp._nets._pyramid import Views
-from sklearn_psp._nets._specs import Backbone
+from sklearn_psp._nets._specs import Backbone, on_one_line
 from sklearn_psp._nets._torch_network import fold_batch_norm
 from sklearn_psp.exceptions import BackboneError, DeviceError
 from sklearn_psp.utils._optional import import_optional_dependency
@@ -68,14 +68,12 @@ class OpenVINONetwork:
             # One image at a time: as fast as a batch, and no image's maps depend on those beside it.
             images = view.permute(0, 2, 3, 1).contiguous().numpy()
             request = self._request(images.shape[1:3], images.dtype)
-            maps = None
+            output = request.get_output_tensor(0)
+            rows = np.empty((len(images), *output.shape[1:]), dtype=np.float32)
             for i in range(len(images)):
                 request.infer({0: images[i : i + 1]}, share_inputs=True, share_outputs=True)
-                output = request.get_output_tensor(0).data
-                if maps is None:
-                    maps = np.empty((len(images), *output.shape[1:]), dtype=np.float32)
-                maps[i] = output[0]
-            maps = torch.from_numpy(maps).permute(0, 3, 1, 2)
+                rows[i] = output.data[0]
+            maps = torch.from_numpy(rows).permute(0, 3, 1, 2)
             found.append(maps.flip(-1) if mirrored else maps)
         return found
 
@@ -168,13 +166,8 @@ def _convert(ov, backbone, size):
     except Exception as error:
         raise BackboneError(
             f"backbone={backbone.spec.name!r} cannot be converted by OpenVINO ({type(error).__name__}: "
-            f"{_on_one_line(error)}); use runtime='torch'"
+            f"{on_one_line(error, _LONGEST_REASON)}); use runtime='torch'"
         ) from error
-
-
-def _on_one_line(error):
-    text = " ".join(str(error).split())
-    return text if len(text) < _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
 
 
 def _with_pixels(ov, model, spec, dtype):

@@ -66,8 +66,6 @@ class PackagedNetwork:
 class PackagedLibrary:
     """Networks whose weights are installed with sklearn_psp or with one of its extras."""
 
-    name = "packaged"
-
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
         return name in PACKAGED
@@ -126,7 +124,7 @@ class PackagedLibrary:
 
 
 def _make_efficientnet_lite(request: BackboneRequest, name: str) -> nn.Module:
-    options = {} if request.output_stride is None else {"output_stride": request.output_stride}
+    options: dict[str, Any] = {} if request.output_stride is None else {"output_stride": request.output_stride}
     return timm.create_model(f"tf_{name}", pretrained=False, **options)
 
 

@@ -37,7 +37,7 @@ def learn_part_weights(
     labels : ndarray of shape (n,), integer
         Classes; images without another of their class only serve as others.
     aggregation : {"sum", "concat"}
-        How parts are joined.
+        Sum of the parts, or their concatenation.
     level_sizes : ndarray of shape (n_parts,)
         Number of parts in the level of each part, by whose root a concatenation divides.
     center_share : float in [0, 1]
@@ -53,10 +53,10 @@ def learn_part_weights(
     Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2; Goldberger et al., "Neighbourhood
     Components Analysis", NIPS 2004, for learning a metric by soft neighbours.
     """
-    features, labels = torch.from_numpy(parts), torch.from_numpy(labels)
-    same = (labels[:, None] == labels[None]).fill_diagonal_(False)
+    features, classes = torch.from_numpy(parts), torch.from_numpy(labels)
+    same = (classes[:, None] == classes[None]).fill_diagonal_(False)
     n_same = same.sum(dim=1)
-    similarities = {"sum": _Sum, "concat": _Concatenation}[aggregation](features, level_sizes, center_share)
+    similarities = (_Sum if aggregation == "sum" else _Concatenation)(features, level_sizes, center_share)
     pull = _PULL + _PULL_OF_ONE / len(parts)
     logits = torch.zeros(parts.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=_MOST_ITERATIONS, line_search_fn="strong_wolfe")
@@ -87,9 +87,9 @@ class _Sum:
         self.center_share = center_share
 
     def __call__(self, weights):
-        joined = F.normalize(torch.einsum("npc,p->nc", self.features, weights), dim=1)
-        joined = F.normalize(joined - self.center_share * joined.mean(dim=0), dim=1)
-        return joined @ joined.T
+        sums = F.normalize(torch.einsum("npc,p->nc", self.features, weights), dim=1)
+        sums = F.normalize(sums - self.center_share * sums.mean(dim=0), dim=1)
+        return sums @ sums.T
 
 
 class _Concatenation:

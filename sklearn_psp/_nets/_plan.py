@@ -206,7 +206,7 @@ def _fastest(backbone, plans, device):
     gains = {plan: speed * (_MIN_GAIN if plan.precision == "float32" else 1) for plan, speed in speeds.items()}
     if len({plan.precision for plan in plans}) == 1:
         gains = speeds
-    return max(gains, key=gains.get)
+    return max(gains, key=lambda plan: gains[plan])
 
 
 def _pass(backbone, plan, device):

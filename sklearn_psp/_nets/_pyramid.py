@@ -6,15 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.v2 import functional as vision
 
 __all__ = ["Part", "PyramidPooling", "Views", "images_tensor", "part_sequence"]
+
+# Tensors on any device, or arrays of what was kept of them.
+Features = TypeVar("Features", torch.Tensor, np.ndarray)
 
 # Generalised means are of positive numbers; Radenovic et al. 2019 clamp alike.
 _GEM_FLOOR = 1e-6
@@ -62,7 +66,7 @@ def part_sequence(bin_sizes: Sequence[int | tuple[int, int]], part_order: str = 
 
 
 class PyramidPooling(nn.Module):
-    r"""Cut feature maps into an ordered sequence of parts, pool each, and join them into one global feature.
+    r"""Cut feature maps into an ordered sequence of parts, pool each, and aggregate them into one global feature.
 
     Of a feature map :math:`M` with channels c, part i covers the cells :math:`R_i`: row r of a grid of b rows takes
     floor(r h / b) to ceil((r + 1) h / b) of a map of h rows, the boundaries of adaptive pooling, which overlap where b
@@ -107,7 +111,7 @@ class PyramidPooling(nn.Module):
     part_weights : sequence of float or None, default=None
         The weights w_i, in the order of the parts; ones when None.
     aggregation : {"sum", "concat"}, default="sum"
-        How the local features are joined.
+        Sum of the local features, or their concatenation.
     normalize : bool, default=True
         Whether local features, and their products with the projection, are brought to unit length.
 
@@ -120,16 +124,19 @@ class PyramidPooling(nn.Module):
     of features", CVPR 2006.
     """
 
+    projection: torch.Tensor | None
+    weights: torch.Tensor
+
     def __init__(
         self,
-        bin_sizes=(1, 2, 3),
-        part_order="raster",
-        pooling="max",
-        gem_power=3.0,
-        projection=None,
-        part_weights=None,
-        aggregation="sum",
-        normalize=True,
+        bin_sizes: Sequence[int | tuple[int, int]] = (1, 2, 3),
+        part_order: str = "raster",
+        pooling: str = "max",
+        gem_power: float = 3.0,
+        projection: npt.ArrayLike | None = None,
+        part_weights: Sequence[float] | np.ndarray | None = None,
+        aggregation: str = "sum",
+        normalize: bool = True,
     ):
         super().__init__()
         self.sequence = part_sequence(bin_sizes, part_order)
@@ -143,9 +150,8 @@ class PyramidPooling(nn.Module):
         self.normalize = normalize
         n_before = [0, *accumulate(rows * columns for rows, columns in self.grids)]
         self._levels = [slice(*ends) for ends in pairwise(n_before)]
-        if projection is not None:
-            projection = torch.tensor(np.asarray(projection, dtype=np.float32))
-        self.register_buffer("projection", projection, persistent=False)
+        matrices = None if projection is None else torch.tensor(np.asarray(projection, dtype=np.float32))
+        self.register_buffer("projection", matrices, persistent=False)
         weights = torch.as_tensor(
             [1.0] * len(self.sequence) if part_weights is None else part_weights, dtype=torch.float32
         )
@@ -183,9 +189,12 @@ class PyramidPooling(nn.Module):
         """Average local features (n, n_parts, channels) over several views, to unit length with `normalize=True`."""
         if len(views) == 1:
             return views[0]
-        return F.normalize(sum(views), dim=-1) if self.normalize else sum(views) / len(views)
+        total = views[0]
+        for view in views[1:]:
+            total = total + view
+        return F.normalize(total, dim=-1) if self.normalize else total / len(views)
 
-    def project(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
+    def project(self, features: Features) -> Features:
         """Multiply local features (n, n_parts, channels) by the matrices of their levels.
 
         Without a projection they are returned as they are. Tensors and arrays give the same, but for rounding; arrays
@@ -207,27 +216,27 @@ class PyramidPooling(nn.Module):
             levels = zip(self._levels, self.projection, strict=True)
             projected = torch.cat([features[:, level] @ matrix for level, matrix in levels], dim=1)
             return _unit(projected) if self.normalize else projected
-        levels = zip(self._levels, self.projection.detach().cpu().numpy(), strict=True)
+        matrices = zip(self._levels, self.projection.detach().cpu().numpy(), strict=True)
         # numpy makes a product for each image: one for all may add in another order for another number of images.
-        projected = np.concatenate([features[:, level] @ matrix for level, matrix in levels], axis=1)
+        products = np.concatenate([features[:, level] @ matrix for level, matrix in matrices], axis=1)
         if not self.normalize:
-            return projected
-        lengths = np.linalg.norm(projected, axis=-1, keepdims=True)
-        return np.divide(projected, np.maximum(lengths, _SMALLEST_LENGTH), out=projected)
+            return products
+        lengths = np.linalg.norm(products, axis=-1, keepdims=True)
+        return np.divide(products, np.maximum(lengths, _SMALLEST_LENGTH), out=products)
 
-    def join(self, features: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        """Join features of the parts (n, n_parts, m) into global features (n, m) or (n, n_parts * m).
+    def join(self, features: Features) -> Features:
+        """Aggregate features of the parts (n, n_parts, m) into global features (n, m) or (n, n_parts * m).
 
         Tensors and arrays give the same bits, however many images they hold.
         """
-        weights = self.weights if isinstance(features, torch.Tensor) else self.weights.cpu().numpy()
+        weights: Any = self.weights if isinstance(features, torch.Tensor) else self.weights.cpu().numpy()
         if self.aggregation == "concat":
             return (features * weights[:, None]).reshape(len(features), len(weights) * features.shape[2])
         # Part after part: a product of matrices may add in another order for another number of images.
-        joined = features[:, 0] * weights[0]
+        total = features[:, 0] * weights[0]
         for i in range(1, features.shape[1]):
-            joined += features[:, i] * weights[i]
-        return joined
+            total += features[:, i] * weights[i]
+        return total
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the global features of feature maps (n, channels, rows, columns), float32."""

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from sklearn_psp._nets._devices import is_out_of_memory, launched, one_core_threads
+from sklearn_psp._nets._openvino_network import OpenVINONetwork
 from sklearn_psp._nets._plan import Plan, make_network
 from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor
 from sklearn_psp._nets._specs import Backbone
+from sklearn_psp._nets._torch_network import TorchNetwork
 from sklearn_psp.exceptions import BackboneError, BatchSizeWarning, OutOfDeviceMemoryError
 from sklearn_psp.utils._warnings import warn_user
 
@@ -34,11 +36,12 @@ class Runner:
     backbone : Backbone
         The network.
     pooling : PyramidPooling
-        What is done with its feature maps.
+        The pooling of its feature maps.
     device : torch.device
         Where both run.
     plan : Plan
-        How the network is run. A batch is halved, with one warning, when the device's memory does not hold it.
+        Settings with which the network is run. A batch is halved, with one warning, when the device's memory does not
+        hold it.
     views : Views
         What the network sees of an image.
     """
@@ -50,10 +53,10 @@ class Runner:
         self.views = views
         self.map_rows = MapRows(backbone, views)
         self._backbone = backbone
-        self._network = None
+        self._network: TorchNetwork | OpenVINONetwork | None = None
 
     @property
-    def network(self):
+    def network(self) -> TorchNetwork | OpenVINONetwork:
         """The network, made when it is needed: where all feature maps are known, it never is."""
         if self._network is None:
             self._network = make_network(self._backbone, self.plan, self.device, self.views)
@@ -61,7 +64,7 @@ class Runner:
 
     @property
     def identity(self) -> str:
-        """All that the feature maps of an image depend on here, but its content and how it was resized."""
+        """All that the feature maps of an image depend on here, except its content and how it was resized."""
         backbone, plan = self._backbone, self.plan
         return repr(
             (
@@ -80,7 +83,7 @@ class Runner:
         return self.pooling.project(self.local_features(maps))
 
     def global_features(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Pool, project and join: (n, n_features), neither centred nor normalised."""
+        """Pool, project and aggregate: (n, n_features), neither centred nor normalised."""
         return self.pooling.join(self.projected_features(maps))
 
     def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ __all__ = [
     "BackboneSpec",
     "Built",
     "FeatureMaps",
+    "on_one_line",
     "probe",
 ]
 
@@ -93,17 +94,8 @@ class BackboneRequest:
     seed: int | None = None
 
 
-@runtime_checkable
 class BackboneLibrary(Protocol):
-    """What a library of backbones offers; see `register_backbone_library`.
-
-    Attributes
-    ----------
-    name : str
-        Its name, in `backbone="name/network"`.
-    """
-
-    name: str
+    """A library of backbones that are chosen by `backbone="library/network"`; see `register_backbone_library`."""
 
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
@@ -274,7 +266,7 @@ class FeatureMaps(nn.Module):
 
 
 @torch.inference_mode()
-def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> tuple[int, ...]:
+def probe(module: Any, image_size: tuple[int, int], name: str) -> tuple[int, ...]:
     """Run one blank image to learn the shape of the feature maps, and refuse a network that gives none.
 
     Parameters
@@ -310,3 +302,9 @@ def probe(module: nn.Module, image_size: tuple[int, int], name: str) -> tuple[in
             f"backbone={name!r} must map {takes} to feature maps {gives}; it gave {got}; {module.remedy}"
         )
     return tuple(shape)
+
+
+def on_one_line(error: BaseException, longest: int = 300) -> str:
+    """Return the message of another library's error, on one line and cut to a length, to be quoted in one of ours."""
+    text = " ".join(str(error).split())
+    return text if len(text) < longest else text[:longest] + " ..."

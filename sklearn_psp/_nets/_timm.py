@@ -20,8 +20,6 @@ __all__ = ["TimmLibrary", "TorchModules"]
 class TimmLibrary:
     """timm's networks, by their names there, with or without the tag of their weights."""
 
-    name = "timm"
-
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
         return timm.is_model(name)
@@ -33,8 +31,10 @@ class TimmLibrary:
     def image_size(self, name: str) -> tuple[int, int] | None:
         """Return (height, width) of the images a network is built for; None where it takes any."""
         config = timm.get_pretrained_cfg(name)
-        fixed = config is not None and getattr(config, "fixed_input_size", False)
-        return tuple(config.input_size[1:]) if fixed else None
+        if config is None or not getattr(config, "fixed_input_size", False):
+            return None
+        _, height, width = config.input_size
+        return height, width
 
     def build(self, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
         """Build a network of timm by its name there.
@@ -60,7 +60,8 @@ class TimmLibrary:
         WeightsError
             If the weights are not on this machine or do not fit.
         """
-        about, options, digest = _about(name), {}, None
+        about, digest = _about(name), None
+        options: dict[str, Any] = {}
         if request.output_stride is not None:
             options["output_stride"] = request.output_stride
         if self.image_size(name):
@@ -101,13 +102,15 @@ class TorchModules:
         )
         return tuple(size)
 
-    def build(self, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
+    def build(self, module: Any, request: BackboneRequest, name: str) -> tuple[nn.Module, dict[str, Any]]:
         """Copy a module, and find its feature maps.
 
         Parameters
         ----------
+        module : torch.nn.Module
+            The module.
         request : BackboneRequest
-            What was asked for; its `backbone` is the module.
+            What was asked for.
         name : str
             Name of the module's class.
 
@@ -126,8 +129,8 @@ class TorchModules:
             If the weights do not fit.
         """
         # A copy: the user's module stays in its own mode, on its own device, and may be trained further.
-        network, digest = copy.deepcopy(request.backbone).to("cpu", torch.float32).eval(), None
-        if request.weights != "default":
+        network, digest = copy.deepcopy(module).to("cpu", torch.float32).eval(), None
+        if request.weights is not None and request.weights != "default":
             state, digest = read_state_dict(request.weights)
             load_into(network, state, name=name, origin=request.weights)
         if not _is_of_timm(network):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,8 +71,8 @@ class TorchNetwork:
 
 def pixel_scale(mean: Sequence[float], std: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return factor and offset by channel: (pixel / 255 - mean) / std = factor * pixel + offset."""
-    mean, std = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
-    return 1 / (255 * std), -mean / std
+    means, stds = (torch.tensor(values, dtype=torch.float32) for values in (mean, std))
+    return 1 / (255 * stds), -means / stds
 
 
 def normalized(batch: torch.Tensor, factor: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
@@ -99,7 +100,7 @@ def prepared(backbone: Backbone, device: torch.device, precision: str, *, compil
                 if isinstance(layer, nn.Conv2d | nn.Linear):
                     layer.to(_DTYPES[precision])
         # Channels last: 1.7 times as fast on a CPU, and what convolutions in half precision want on a GPU.
-        module = module.to(device, memory_format=torch.channels_last)
+        module = module.to(device).to(memory_format=torch.channels_last)
         return torch.compile(module) if compiled else module
 
     return backbone.once(("torch", device, precision, compiled), prepare)
@@ -131,7 +132,8 @@ def fold_batch_norm(module: nn.Module, image_size: tuple[int, int]) -> nn.Module
     folded = copied(module)
     expected, pairs = _find_pairs(folded, image)
     for conv_name, norm_name in pairs:
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
+        conv: Any = folded.get_submodule(conv_name)
+        norm: Any = folded.get_submodule(norm_name)
         _replace(folded, conv_name, fuse_conv_bn_eval(conv, norm))
         # timm's BatchNormAct2d carries its activation.
         _replace(folded, norm_name, getattr(norm, "act", None) or nn.Identity())
@@ -146,7 +148,10 @@ def copied(module: nn.Module) -> nn.Module:
 
 def _find_pairs(module, image):
     """Return the module's output, and the names of convolutions and norms that only follow one another."""
-    calls, produced, pairs, alive = Counter(), {}, [], []
+    calls: Counter[str] = Counter()
+    produced: dict[int, str] = {}
+    pairs: list[tuple[str, str]] = []
+    alive: list[torch.Tensor] = []
 
     def remember(name):
         def hook(layer, inputs, output):

@@ -44,8 +44,6 @@ _DILATED = ("resnet", "resnext", "wide_resnet")
 class TorchvisionLibrary:
     """torchvision's classification networks that have a known tap, cut before their pooling."""
 
-    name = "torchvision"
-
     def knows(self, name: str) -> bool:
         """Whether there is a network of this name."""
         return name in self.names()

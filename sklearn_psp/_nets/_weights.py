@@ -32,7 +32,7 @@ def state_sha256(state: dict[str, torch.Tensor]) -> str:
     for name, tensor in state.items():
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -155,7 +155,7 @@ def unpack_tensors(tensors: np.ndarray) -> dict[str, torch.Tensor]:
     return load(tensors.tobytes())
 
 
-def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], *, name: str, origin: str) -> None:
+def load_into(module: torch.nn.Module, state: dict[str, torch.Tensor], *, name: str, origin: object) -> None:
     """Load tensors into a module, every one of them or none.
 
     Raises
