@@ -15,6 +15,7 @@ _WHERE = {
     "PSPNetClassifier": "sklearn_psp._classifier",
     "PSPNetFeaturizer": "sklearn_psp._featurizer",
     "load": "sklearn_psp._persistence",
+    "register_engine": "sklearn_psp._indexes",
     "register_backbone_library": "sklearn_psp._nets",
     "register_reranker": "sklearn_psp.reranking",
     "retrieve": "sklearn_psp._retriever",
