@@ -1,7 +1,7 @@
 """Index engines, which find the nearest vectors: exact search, PyNNDescent's graph, and others by name in one table."""
 
 from sklearn_psp._indexes._distances import pair_distances
-from sklearn_psp._indexes._dynamic import DynamicIndex
+from sklearn_psp._indexes._dynamic import DynamicIndex, InMemoryEngine
 from sklearn_psp._indexes._exact import ExactIndex
 from sklearn_psp._indexes._protocol import Engine, FixedIndex, Index, Recall, Searcher, Settings, Subset
 from sklearn_psp._indexes._select import (
@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "ExactIndex",
     "FixedIndex",
+    "InMemoryEngine",
     "Index",
     "Recall",
     "Searcher",

@@ -132,12 +132,7 @@ class PyNNDescentIndex:
         n_neighbors: int | None = None,
         **graph_params: Any,
     ):
-        at = None if findable is None else np.flatnonzero(findable)
-        distinct, duplicates = group_duplicates(exact.vectors if at is None else exact.vectors[at])
-        if at is not None:
-            distinct = at if distinct is None else at[distinct]
-            duplicates = None if duplicates is None else (duplicates[0], at[duplicates[1]])
-        self._take(exact, distinct, duplicates)
+        self._take(exact, *_distinct(exact.vectors, findable))
         self._epsilon = epsilon or DEFAULT_EPSILON
         degrees = (DEFAULT_DEGREE, *_MORE_DEGREES) if n_neighbors is None else (n_neighbors,)
         if epsilon is not None or target_recall is None:
@@ -358,6 +353,18 @@ class PyNNDescentIndex:
 
     def __setstate__(self, state):
         self.__dict__.update(self.from_arrays(state["exact"], state["state"]).__dict__)
+
+
+def _distinct(vectors, findable):
+    """Group the duplicates among the vectors that can be found, as `group_duplicates` does for all."""
+    if findable is None:
+        return group_duplicates(vectors)
+    at = np.flatnonzero(findable)
+    distinct, duplicates = group_duplicates(vectors[at])
+    return (
+        at if distinct is None else at[distinct],
+        None if duplicates is None else (duplicates[0], at[duplicates[1]]),
+    )
 
 
 def _mask(n, positions):

@@ -260,7 +260,7 @@ def load_index(algorithm: str, state: Mapping[str, Any], rows: np.ndarray | None
     if algorithm not in ENGINES or (colon and module not in sys.modules):
         remedy = f"import {module}" if colon else "import the package that registers it, or call register_engine"
         raise PersistenceError(
-            f"the gallery is searched by the engine {algorithm!r}, which is not known here: {remedy}"
+            f"the gallery is searched by the engine {algorithm!r}, which is not known here; {remedy}"
         )
     return _engine(algorithm).load(state if "graph" not in state else _of_format_1(state, rows, n_rows))
 
