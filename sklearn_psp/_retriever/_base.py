@@ -392,7 +392,8 @@ class BaseRetriever(BaseEstimator):
             return gallery.own_queries()
         described = self._describe(X, gallery)
         rows = self._prepare(described, gallery.index.metric)
-        warn_of_failures(described.failures, "images cannot be searched for and have no results")
+        if len(described.failures):
+            warn_of_failures(described.failures, "images cannot be searched for and have no results")
         return rows
 
     def _entries(self, X, rows: Rows, checked, check) -> Entries:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NOTHING_RELEVANT", "NO_WEIGHT", "check_sample_weight", "mean_over_queries", "query_weights"]
+from sklearn_psp.utils._flags import check_sample_weight
+
+__all__ = ["NOTHING_RELEVANT", "NO_WEIGHT", "mean_over_queries", "query_weights"]
 
 NOTHING_RELEVANT = (
     "No query has a relevant item in the gallery, so the mean over the queries is undefined. In cross-validation this "
@@ -32,6 +34,11 @@ def mean_over_queries(values: np.ndarray, counted: np.ndarray, sample_weight: np
     -------
     float
         The mean.
+
+    Raises
+    ------
+    ValueError
+        If no query takes part, or the weights of all that do are 0.
     """
     weights = query_weights(counted, sample_weight)
     return float(np.average(values[counted], weights=weights[counted]))
@@ -45,18 +52,4 @@ def query_weights(counted: np.ndarray, sample_weight: npt.ArrayLike | None) -> n
     weights = np.where(counted, 1.0 if weights is None else weights, 0.0)
     if not weights.any():
         raise ValueError(NO_WEIGHT)
-    return weights
-
-
-def check_sample_weight(sample_weight: npt.ArrayLike | None, n: int, of: str = "queries") -> np.ndarray | None:
-    """Make weights an array of float64, or keep None."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n,):
-        raise ValueError(f"sample_weight must have the shape (n_{of},) = ({n},); got the shape {weights.shape}")
-    wrong = ~(np.isfinite(weights) & (weights >= 0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"sample_weight must be finite and not negative; sample_weight[{row}] is {weights[row]}")
     return weights
