@@ -365,7 +365,7 @@ class InMemoryEngine:
 
     def __init__(self, searcher: Any = None, suits: Callable[[int, int], bool] | None = None):
         self.searcher = searcher
-        self._suits: Callable[[int, int], bool] = suits or getattr(searcher, "suits", _never)
+        self._suits: Callable[[int, int], bool] = suits or getattr(searcher, "suits", None) or _never
         named = set() if searcher is None else _keywords(searcher)
         self._settings = named & {"findable", *Settings._fields}
         self.params: frozenset[str] = frozenset(getattr(searcher, "params", named - self._settings)) | {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_psp._retriever._estimator import NearestImageRetriever
-from sklearn_psp._retriever._inputs import own_index, shown, source_names
 from sklearn_psp._retriever._retrieve import retrieve
+from sklearn_psp.utils._names import shown
+from sklearn_psp.utils._tables import own_index, source_names
 
 __all__ = ["NearestImageRetriever", "own_index", "retrieve", "searched_vectors", "shown", "source_names"]
 

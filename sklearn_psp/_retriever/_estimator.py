@@ -20,6 +20,7 @@ from sklearn_psp._retriever._results import class_shares, neighbor_graph, predic
 from sklearn_psp.metrics import average_precision
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions
 from sklearn_psp.utils._means import mean_over_queries
+from sklearn_psp.utils._tables import own_index
 
 __all__ = ["NearestImageRetriever"]
 
