@@ -25,7 +25,7 @@ __all__ = ["Entries", "Gallery"]
 
 
 class Entries(NamedTuple):
-    """What is told of images, row by row.
+    """Ids, labels, metadata and paths of images, row by row.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Gallery:
 
     @classmethod
     def of(cls, index: Index, algorithm: str, entries: Entries) -> Gallery:
-        """Make a gallery from an index and what is told of its images."""
+        """Make a gallery from an index and the entries of its images."""
         return cls(
             index,
             algorithm,
@@ -299,7 +299,7 @@ class Gallery:
         queries : Rows
             Their descriptors.
         entries : Entries
-            What is told of them.
+            Their ids, labels, metadata and paths.
 
         Returns
         -------

@@ -75,7 +75,8 @@ def prepare_rows(
     metric : {"cosine", "euclidean"}
         The metric. For "cosine" a row of zeros has no direction, so no distance.
     on_invalid : {"raise", "skip"}
-        What to do with rows of NaN, infinity or, for "cosine", zeros, and with those of images that failed.
+        Whether rows of NaN, infinity or, for "cosine", zeros, and those of images that failed, are an error or left
+        out.
     owner : str
         The subject of the error message.
     failures : DataFrame or None, default=None

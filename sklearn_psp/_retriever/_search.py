@@ -21,7 +21,7 @@ _RANKED_ROWS = 1024
 
 
 class View:
-    """What may be found in an index, as a `Searcher`.
+    """Search in an index for some of its rows only, as a `Searcher`.
 
     Parameters
     ----------
