@@ -63,7 +63,7 @@ class RawPyNNDescent:
     """The library alone, as the retriever calls it: same graph, same epsilon, same start of the walk."""
 
     def __init__(self, X, ours):
-        graph = ours.retriever._gallery.index.graph
+        graph = ours.retriever._gallery.index.searcher
         self.graph, self.epsilon = graph._graph, graph._epsilon
 
     def query(self, Q):
@@ -220,7 +220,7 @@ def measure(n, d, noise, rounds):
         "graph single - raw single, us": alone["ours, graph"] - alone["raw PyNNDescent"],
         "recall_": ours.recall_,
         "recall of queries": rows["ours, graph"]["recall"],
-        "epsilon": ours._gallery.index.graph._epsilon,
+        "epsilon": ours._gallery.index.searcher._epsilon,
         "queries in a batch that pay for the graph": build / gain if gain > 0 else float("inf"),
     }
     return {"rows": rows, "promises": promises, "changes": changes(ours, X, Q), "threads": threads(ours, Q)}
@@ -257,7 +257,7 @@ def changes(retriever, X, Q):
 
 def threads(retriever, Q):
     """Rows of 10,000 single queries in 8 threads that differ from those of one thread, for ours and the library."""
-    graph = retriever._gallery.index.graph
+    graph = retriever._gallery.index.searcher
     queries = np.concatenate([Q] * 10)[:, None]
     differences = {}
     for name, query in {

@@ -16,6 +16,7 @@ _WHERE = {
     "PSPNetFeaturizer": "sklearn_psp._featurizer",
     "load": "sklearn_psp._persistence",
     "register_backbone_library": "sklearn_psp._nets",
+    "register_engine": "sklearn_psp._indexes",
     "register_reranker": "sklearn_psp.reranking",
     "retrieve": "sklearn_psp._retriever",
     "save": "sklearn_psp._persistence",

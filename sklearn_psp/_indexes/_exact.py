@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from sklearn_psp._indexes._candidates import below, nearest_of_candidates, prune
-from sklearn_psp._indexes._distances import distance_keys, half_to_distance, keys_to_result, pair_distances
+from sklearn_psp._indexes._distances import (
+    below,
+    distance_keys,
+    half_to_distance,
+    keys_to_result,
+    nearest_of_candidates,
+    pair_distances,
+    prune,
+)
+from sklearn_psp._indexes._protocol import Subset
 from sklearn_psp.utils._arrays import blocks, squared_norms
 
 __all__ = ["WORKING_MEMORY", "ExactIndex"]
@@ -44,23 +54,30 @@ class ExactIndex:
     N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, SIAM 2002, section 3.1.
     """
 
-    def __init__(self, vectors, *, metric, working_memory=WORKING_MEMORY, half_norms=None):
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        *,
+        metric: str,
+        working_memory: float = WORKING_MEMORY,
+        half_norms: np.ndarray | None = None,
+    ):
         self.vectors = vectors
         self.metric = metric
         self.working_memory = working_memory
         self._bytes = working_memory * 2**20
         self._half_norms = squared_norms(vectors) / 2 if half_norms is None else half_norms
-        # All the same for unit vectors, but for rounding that `_score_error` has room for.
+        # All the same for unit vectors, except for rounding that `_score_error` has room for.
         with np.errstate(over="ignore"):  # `_query_block` uses no scores then
             self._penalty = None if metric == "cosine" else self._half_norms.astype(np.float32)
         self._largest = float(np.sqrt(2 * self._half_norms.max(initial=0.0)))
 
     @property
-    def n_samples(self):
+    def n_samples(self) -> int:
         """Number of vectors that can be found."""
         return len(self.vectors)
 
-    def query(self, Q, k, subset=None):
+    def query(self, Q: np.ndarray, k: int, subset: Subset | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the k nearest vectors of each query.
 
         Parameters
@@ -92,7 +109,9 @@ class ExactIndex:
             distances[rows], positions[rows] = search(Q[rows], k, subset)
         return distances, positions
 
-    def query_radius(self, Q, radius, subset=None):
+    def query_radius(
+        self, Q: np.ndarray, radius: float, subset: Subset | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find all vectors within a radius of each query.
 
         Parameters
@@ -116,9 +135,10 @@ class ExactIndex:
         found = [self._radius_block(Q[rows], radius, subset) for rows in blocks(len(Q), self._query_rows(1))]
         if not found:
             return np.empty(0, np.intp), np.empty(0, np.float32), np.empty(0, np.intp)
-        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+        counts, distances, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return counts, distances, positions
 
-    def rank_all(self, Q, subset=None):
+    def rank_all(self, Q: np.ndarray, subset: Subset | None = None) -> Iterator[tuple[slice, np.ndarray]]:
         """Rank all vectors for each query, a block of queries at a time.
 
         Parameters
@@ -243,14 +263,16 @@ class ExactIndex:
             pooled += len(rows)
             if pooled <= 4 * k * len(Q):
                 continue
-            rows, columns, kept, threshold = prune(*map(np.concatenate, zip(*pool, strict=True)), k, margin)
+            rows, columns, kept = (np.concatenate(parts) for parts in zip(*pool, strict=True))
+            rows, columns, kept, threshold = prune(rows, columns, kept, k, margin)
             crowded |= np.bincount(rows, minlength=len(Q)) > limit
             if crowded.any():
                 threshold[crowded] = np.inf
                 calm = ~crowded[rows]
                 rows, columns, kept = rows[calm], columns[calm], kept[calm]
             pool, pooled = [(rows, columns, kept)], len(rows)
-        rows, columns, kept, _ = prune(*map(np.concatenate, zip(*pool, strict=True)), k, margin)
+        rows, columns, kept = (np.concatenate(parts) for parts in zip(*pool, strict=True))
+        rows, columns, kept, _ = prune(rows, columns, kept, k, margin)
         many = np.bincount(rows, minlength=len(Q)) > limit
         if many.any():
             crowded |= many

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import threading
-import warnings
+from collections.abc import Iterator, Mapping
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sklearn_psp._indexes._candidates import nearest_of_candidates
-from sklearn_psp._indexes._copies import expand_copies, group_copies
-from sklearn_psp._indexes._distances import distance_keys, half_to_distance, keys_to_result
+from sklearn_psp._indexes._distances import (
+    distance_keys,
+    expand_duplicates,
+    group_duplicates,
+    half_to_distance,
+    keys_to_result,
+    nearest_of_candidates,
+)
+from sklearn_psp._indexes._dynamic import check_positive
 from sklearn_psp._indexes._exact import ExactIndex
 from sklearn_psp._indexes._graph import (
     DEFAULT_LEAF_BUDGET,
+    HeldOut,
     build_graph,
+    choose_walk,
+    draw_sample,
     forget_neighbors,
     graph_arrays,
     library_version,
     restore_graph,
     set_leaf_budget,
 )
-from sklearn_psp._indexes._recall import HeldOut, Recall, choose_walk, draw_sample
+from sklearn_psp._indexes._protocol import Recall, Subset
 from sklearn_psp.exceptions import IndexVersionWarning, RecallWarning
 from sklearn_psp.utils._arrays import blocks
+from sklearn_psp.utils._warnings import warn_user
 
-__all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "GRAPH_PARAMS", "PyNNDescentIndex"]
+__all__ = ["DEFAULT_DEGREE", "DEFAULT_EPSILON", "PyNNDescentIndex"]
 
 DEFAULT_DEGREE = 30
 # At 100,000 x 512 epsilon 0.1 / 0.2 / 0.3 found .943 / .986 / .993 of the 10 nearest in 34 / 44 / 57 us.
@@ -35,8 +47,8 @@ DEFAULT_EPSILON = 0.2
 _LEAF_BUDGETS = (DEFAULT_LEAF_BUDGET, 32, 64, 128, 256)
 # Degrees tried after the first where no walk reaches the recall that was asked for.
 _MORE_DEGREES = (45, 70)
-# What of NNDescent's constructor may be set; the rest belongs to this class.
-GRAPH_PARAMS = frozenset(
+# Those of NNDescent's constructor that may be set; the rest belongs to this class.
+_GRAPH_PARAMS = frozenset(
     {
         "delta",
         "diversify_prob",
@@ -60,7 +72,7 @@ _WIDEST = 512
 class PyNNDescentIndex:
     """Find most of the nearest neighbours by walking a neighbourhood graph (Dong et al. 2011).
 
-    What the library leaves to its caller is done here: exact copies are indexed once and found all (it misses up to
+    What the library leaves to its caller is done here: exact duplicates are indexed once and found all (it misses up to
     half of them); distances are recomputed (its cosine distances above 1 are all 1); rows with unfilled or repeated
     places, and k beyond a quarter of the distinct vectors, are searched exactly; queries take turns (they share a
     workspace, and threads would get each other's rows; the walk holds Python's lock in any case); arrays are writable
@@ -71,6 +83,8 @@ class PyNNDescentIndex:
     ----------
     exact : ExactIndex
         Exact search over the same vectors, which are kept there.
+    findable : ndarray of shape (n_vectors,), bool, or None, default=None
+        False for vectors that are never found; they are not in the graph. None: all are found.
     n_jobs : int or None, default=None
         Threads that build the graph, as joblib counts them, at most one per core. Queries use one.
     random_state : int, RandomState instance or None, default=None
@@ -87,7 +101,7 @@ class PyNNDescentIndex:
         Neighbours of each vector in the graph. Fewer than 4 times as many distinct vectors need no graph: they are
         searched exactly. None: 30, or more if `target_recall` needs it.
     **graph_params : dict
-        Further parameters of `pynndescent.NNDescent`, see `GRAPH_PARAMS`.
+        Further parameters of `pynndescent.NNDescent`, those in `params`.
 
     Attributes
     ----------
@@ -100,23 +114,26 @@ class PyNNDescentIndex:
     WWW 2011.
     """
 
+    params = _GRAPH_PARAMS | {"epsilon"}
+    recall: Recall | None
+    _graph: Any  # pynndescent.NNDescent; None where the search is exact
+    _build: dict[str, Any]
+
     def __init__(
         self,
-        exact,
+        exact: ExactIndex,
         *,
-        n_jobs=None,
-        random_state=None,
-        target_recall=None,
-        recall_k=10,
-        epsilon=None,
-        n_neighbors=None,
-        **graph_params,
+        findable: np.ndarray | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        target_recall: float | None = None,
+        recall_k: int = 10,
+        epsilon: float | None = None,
+        n_neighbors: int | None = None,
+        **graph_params: Any,
     ):
-        self._exact = exact
-        distinct, self._copies = group_copies(exact.vectors)
-        self._distinct = distinct
-        self._turn = threading.Lock()
-        self._graph, self._epsilon, self.recall = None, epsilon or DEFAULT_EPSILON, None
+        self._take(exact, *_distinct(exact.vectors, findable))
+        self._epsilon = epsilon or DEFAULT_EPSILON
         degrees = (DEFAULT_DEGREE, *_MORE_DEGREES) if n_neighbors is None else (n_neighbors,)
         if epsilon is not None or target_recall is None:
             degrees = degrees[:1]
@@ -137,30 +154,49 @@ class PyNNDescentIndex:
                 return
             leaf_budget = graph_params.get("search_tree_leaf_budget")
             budgets = _LEAF_BUDGETS if leaf_budget is None else (leaf_budget,)
-            self._epsilon, leaf_budget, self.recall = choose_walk(held_out, target_recall, budgets)
+            self._epsilon, leaf_budget, reached = choose_walk(held_out, target_recall, budgets)
+            self.recall = reached
             self._build["search_tree_leaf_budget"] = leaf_budget
             set_leaf_budget(self._graph, leaf_budget)
-            if self.recall.value >= target_recall:
+            if reached.value >= target_recall:
                 return
-        warnings.warn(
+        warn_user(
             RecallWarning(
                 f"target_recall={target_recall} is not reached: with epsilon={self._epsilon} and a graph of degree "
-                f"{degree}, the most that is tried, {self.recall.value:.3f} of the {recall_k} nearest were found "
-                f"({self.recall.n_queries} held-out queries). algorithm='exact' finds all"
-            ),
-            stacklevel=2,
+                f"{degree}, the most that is tried, {reached.value:.3f} of the {recall_k} nearest were found "
+                f"({reached.n_queries} held-out queries). algorithm='exact' finds all"
+            )
         )
 
+    def _take(self, exact, distinct, duplicates):
+        self._exact, self._distinct, self._duplicates = exact, distinct, duplicates
+        # What the graph holds: every vector that can be found is a distinct one or a duplicate of one.
+        held = distinct if duplicates is None else duplicates[1]
+        self._held = None if held is None or len(held) == exact.n_samples else Subset(_mask(exact.n_samples, held))
+        self._turn = threading.Lock()
+        self._graph, self._build, self.recall = None, {}, None
+
+    @staticmethod
+    def check_params(params: Mapping[str, Any]) -> None:
+        """Raise ValueError for a value in `engine_params` that is out of range."""
+        # PyNNDescent finds next to nothing with epsilon=0, and does not say so.
+        check_positive(params, "epsilon")
+        degree = params.get("n_neighbors", 2)
+        if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 2:
+            raise ValueError(
+                f"engine_params['n_neighbors'], the degree of the graph, must be an int >= 2; got {degree!r}"
+            )
+
     @property
-    def n_samples(self):
+    def n_samples(self) -> int:
         """Number of vectors that can be found."""
-        return self._exact.n_samples
+        return self._exact.n_samples if self._held is None else self._held.count
 
     @property
     def _n_distinct(self):
         return self._exact.n_samples if self._distinct is None else len(self._distinct)
 
-    def query(self, Q, k, subset=None):
+    def query(self, Q: np.ndarray, k: int, subset: Subset | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Find k near vectors of each query; see `Index.query`.
 
         Parameters
@@ -170,7 +206,7 @@ class PyNNDescentIndex:
         k : int in [0, n_samples], or in [0, subset.count]
             How many.
         subset : Subset or None, default=None
-            Which vectors may be found; None: all. Narrow ones are searched exactly.
+            Which of the findable vectors may be found; None: all. Narrow ones are searched exactly.
 
         Returns
         -------
@@ -179,9 +215,11 @@ class PyNNDescentIndex:
         positions : ndarray of shape (n_queries, k), intp
             Positions of the nearest found, ties by position.
         """
+        if subset is not None and subset.count == self.n_samples:
+            subset = None
         if subset is None and len(Q) == 1 and k and self._graph is not None and 4 * k <= self._n_distinct:
             done, found = self._walk(Q, k, k, None)
-            return found if done[0] else self._exact.query(Q, k)
+            return found if done[0] else self._exact.query(Q, k, self._held)
         distances = np.empty((len(Q), k), dtype=np.float32)
         positions = np.empty((len(Q), k), dtype=np.intp)
         waiting = np.arange(len(Q))
@@ -195,10 +233,11 @@ class PyNNDescentIndex:
                 unsettled.append(rows[~done])
             waiting = np.concatenate(unsettled) if unsettled else waiting
         if len(waiting):
-            distances[waiting], positions[waiting] = self._exact.query(Q[waiting], k, subset)
+            exact = self._exact.query(Q[waiting], k, self._held if subset is None else subset)
+            distances[waiting], positions[waiting] = exact
         return distances, positions
 
-    def _widths(self, k, subset):
+    def _widths(self, k: int, subset: Subset | None) -> Iterator[int]:
         """Yield how many distinct vectors to walk to: more, if some of them may not be found; none if exact pays."""
         widest = self._n_distinct // 4 if self._graph is not None and k else 0
         if subset is None:
@@ -207,7 +246,7 @@ class PyNNDescentIndex:
             return
         if subset.count <= _EXACT_SUBSET:
             return
-        width = int(1.2 * k * self._exact.n_samples / subset.count) + 2
+        width = int(1.2 * k * self.n_samples / subset.count) + 2
         while width <= min(widest, max(_WIDEST, 2 * k)):
             yield width
             width *= 4
@@ -220,10 +259,12 @@ class PyNNDescentIndex:
         ordered = np.sort(found, axis=1)
         done &= (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
         done &= ordered[:, 0] >= 0
-        if self._copies is None and subset is None and done.all():
+        if self._duplicates is None and self._distinct is not None:
+            found = self._distinct[found]  # the graph holds some of the vectors, each of them once
+        if self._duplicates is None and subset is None and done.all():
             return done, self._sorted(Q, found)
-        # Of one set of copies only the first k can be results, unless those may not be found.
-        rows, columns = expand_copies(found, self._copies, width if subset is not None else k)
+        # Of one set of duplicates only the first k can be results, unless those may not be found.
+        rows, columns = expand_duplicates(found, self._duplicates, width if subset is not None else k)
         if subset is not None:
             allowed = subset.mask[columns]
             rows, columns = rows[allowed], columns[allowed]
@@ -252,13 +293,13 @@ class PyNNDescentIndex:
             return self._exact
         return ExactIndex(self._graph_vectors(), metric=self._exact.metric, working_memory=self._exact.working_memory)
 
-    def to_arrays(self):
+    def to_arrays(self) -> dict[str, Any]:
         """Return all but the vectors, as arrays, numbers and texts; for `from_arrays`."""
-        state = {
+        state: dict[str, Any] = {
             "epsilon": self._epsilon,
             "recall": None if self.recall is None else list(self.recall),
             "distinct": self._distinct,
-            "copies": None if self._copies is None else list(self._copies),
+            "copies": None if self._duplicates is None else list(self._duplicates),
             "graph": None,
         }
         if self._graph is not None:
@@ -267,7 +308,7 @@ class PyNNDescentIndex:
         return state
 
     @classmethod
-    def from_arrays(cls, exact, state):
+    def from_arrays(cls, exact: ExactIndex, state: Mapping[str, Any]) -> PyNNDescentIndex:
         """Restore an index over the same vectors; nothing is built, unless the library is of another version.
 
         Parameters
@@ -288,23 +329,20 @@ class PyNNDescentIndex:
             If the graph was made by another version of PyNNDescent, and is built anew.
         """
         self = cls.__new__(cls)
-        self._exact, self._epsilon, self._distinct = exact, state["epsilon"], state["distinct"]
-        self._copies = None if state["copies"] is None else tuple(state["copies"])
+        self._take(exact, state["distinct"], None if state["copies"] is None else tuple(state["copies"]))
+        self._epsilon = state["epsilon"]
         self.recall = None if state["recall"] is None else Recall(*state["recall"])
-        self._turn = threading.Lock()
-        self._graph = None
         if state["graph"] is None:
             return self
         self._build = state["build"]
         if state["made_by"] == library_version():
             self._graph = restore_graph(state["graph"], self._graph_vectors())
             return self
-        warnings.warn(
+        warn_user(
             IndexVersionWarning(
                 f"the graph was made by PyNNDescent {state['made_by']}, and this is {library_version()}: it is built "
                 "anew, which takes as long as at first. Save the gallery again to keep the new graph"
-            ),
-            stacklevel=2,
+            )
         )
         self._graph = build_graph(self._graph_vectors(), **self._build)
         forget_neighbors(self._graph)
@@ -315,3 +353,21 @@ class PyNNDescentIndex:
 
     def __setstate__(self, state):
         self.__dict__.update(self.from_arrays(state["exact"], state["state"]).__dict__)
+
+
+def _distinct(vectors, findable):
+    """Group the duplicates among the vectors that can be found, as `group_duplicates` does for all."""
+    if findable is None:
+        return group_duplicates(vectors)
+    at = np.flatnonzero(findable)
+    distinct, duplicates = group_duplicates(vectors[at])
+    return (
+        at if distinct is None else at[distinct],
+        None if duplicates is None else (duplicates[0], at[duplicates[1]]),
+    )
+
+
+def _mask(n, positions):
+    mask = np.zeros(n, dtype=bool)
+    mask[positions] = True
+    return mask

@@ -1,8 +1,17 @@
 """NearestImageRetriever, and `retrieve` over whatever ends in one."""
 
+from __future__ import annotations
+
+import numpy as np
+
 from sklearn_psp._retriever._estimator import NearestImageRetriever
-from sklearn_psp._retriever._inputs import own_index, shown, source_names
 from sklearn_psp._retriever._retrieve import retrieve
-from sklearn_psp._retriever._search import searched_vectors
+from sklearn_psp.utils._names import shown
+from sklearn_psp.utils._tables import own_index, source_names
 
 __all__ = ["NearestImageRetriever", "own_index", "retrieve", "searched_vectors", "shown", "source_names"]
+
+
+def searched_vectors(retriever: NearestImageRetriever) -> np.ndarray:
+    """Return the descriptors of a gallery as they are compared: (n_vectors, n_features), float32; skipped ones not."""
+    return retriever._gallery.own_queries().vectors

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,18 +23,18 @@ class Column:
         The values, row by row; never changed.
     """
 
-    def __init__(self, *pieces):
+    def __init__(self, *pieces: Any):
         self._pieces = pieces
         self._starts = np.cumsum([0, *map(len, pieces)])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def added(self, piece):
+    def added(self, piece: Any) -> Column:
         """Return a column with further rows."""
         return Column(*_grown(self._pieces, piece, _concatenate))
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Any:
         """Return some rows."""
         if len(self._pieces) == 1:
             return _take(self._pieces[0], rows)
@@ -44,7 +46,7 @@ class Column:
         return _take(_concatenate(*taken), back)
 
     @cached_property
-    def values(self):
+    def values(self) -> Any:
         """All rows."""
         return self._pieces[0] if len(self._pieces) == 1 else _concatenate(*self._pieces)
 
@@ -60,22 +62,22 @@ class Ids:
         Where to look them up, newest last: unique ids with their rows.
     """
 
-    def __init__(self, column, layers):
+    def __init__(self, column: Column, layers: tuple[tuple[pd.Index, np.ndarray], ...]):
         self.column = column
         self._layers = layers
 
     @classmethod
-    def of(cls, ids):
+    def of(cls, ids: np.ndarray) -> Ids:
         """Make the look-up of ids."""
         layer = pd.Index(ids, tupleize_cols=False), np.arange(len(ids))
         return cls(Column(ids), (layer if layer[0].is_unique else _last(*layer),))
 
-    def added(self, ids):
+    def added(self, ids: np.ndarray) -> Ids:
         """Return ids with further ones, unique among themselves."""
         layer = pd.Index(ids, tupleize_cols=False), np.arange(len(ids)) + len(self.column)
         return Ids(self.column.added(ids), _grown(self._layers, layer, _merge_layers, lambda layer: len(layer[1])))
 
-    def rows_of(self, ids):
+    def rows_of(self, ids: Any) -> np.ndarray:
         """Last row of each id; -1 for one that is unknown."""
         wanted = pd.Index(ids, tupleize_cols=False)
         rows = np.full(len(wanted), -1, dtype=np.intp)
@@ -98,18 +100,18 @@ class Labels:
         Values in the order they came.
     """
 
-    def __init__(self, column, codes, vocabulary):
+    def __init__(self, column: Column, codes: Column, vocabulary: pd.Index):
         self.column = column
         self.codes = codes
         self._vocabulary = vocabulary
 
     @classmethod
-    def of(cls, labels):
+    def of(cls, labels: np.ndarray) -> Labels:
         """Number labels."""
         codes, values = pd.factorize(labels)
         return cls(Column(labels), Column(codes.astype(np.intp, copy=False)), _as_index(values))
 
-    def added(self, labels):
+    def added(self, labels: Any) -> Labels:
         """Return labels with further ones."""
         unknown = pd.unique(labels[(self.encode(labels) < 0) & ~pd.isna(labels)])
         vocabulary = self._vocabulary
@@ -120,13 +122,13 @@ class Labels:
         grown.codes = self.codes.added(grown.encode(labels))
         return grown
 
-    def taken(self, rows):
+    def taken(self, rows: np.ndarray | None) -> Labels:
         """Return the labels of some rows, all if None. The vocabulary stays: a class may be without images."""
         if rows is None:
             return self
         return Labels(Column(self.column.take(rows)), Column(self.codes.take(rows)), self._vocabulary)
 
-    def to_arrays(self):
+    def to_arrays(self) -> dict[str, Any]:
         """Return arrays, numbers and texts; for `from_arrays`."""
         return {
             "labels": encode_array(self.column.values),
@@ -135,22 +137,22 @@ class Labels:
         }
 
     @classmethod
-    def from_arrays(cls, state):
+    def from_arrays(cls, state: Mapping[str, Any]) -> Labels:
         """Restore labels."""
         vocabulary = _as_index(np.asarray(decode_array(state["vocabulary"])))
         return cls(Column(np.asarray(decode_array(state["labels"]))), Column(state["codes"]), vocabulary)
 
-    def encode(self, labels):
+    def encode(self, labels: np.ndarray) -> np.ndarray:
         """Place of each label in the vocabulary; -1 for one that is missing or unknown."""
         return self._vocabulary.get_indexer(_as_index(labels)).astype(np.intp, copy=False)
 
     @cached_property
-    def classes(self):
+    def classes(self) -> np.ndarray:
         """Sorted values."""
         return pd.factorize(self._vocabulary.to_numpy(), sort=True)[1].astype(self.column.values.dtype, copy=False)
 
     @cached_property
-    def ranks(self):
+    def ranks(self) -> np.ndarray:
         """Place of each value of the vocabulary in `classes`, and -1 at the end, for code -1."""
         return np.append(_as_index(self.classes).get_indexer(self._vocabulary), -1)
 
@@ -166,7 +168,7 @@ def _concatenate(*pieces):
     if isinstance(pieces[0], pd.DataFrame):
         return pd.concat(pieces, ignore_index=True)
     if len({piece.dtype.kind for piece in pieces}) > 1:  # numpy would make 1 the text "1" beside other texts
-        pieces = [piece.astype(object) for piece in pieces]
+        pieces = tuple(piece.astype(object) for piece in pieces)
     return np.concatenate(pieces)
 
 

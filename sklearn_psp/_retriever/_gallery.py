@@ -1,24 +1,31 @@
-"""The images of a gallery: their vectors, ids, labels and metadata, which come and go together."""
+"""Gallery: images with their vectors, ids, labels and metadata, which searches and changes itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
-from sklearn_psp._indexes import LivingIndex
+from sklearn_psp._indexes import Index, Subset, load_index
 from sklearn_psp._persistence import hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
+from sklearn_psp._retriever._inputs import Rows, filtered_rows
+from sklearn_psp._retriever._radius import duplicate_groups, ragged, rows_within
+from sklearn_psp._retriever._results import image_table, spread
+from sklearn_psp._retriever._search import View, nearest, rank, runs
+from sklearn_psp.reranking import make_reranker
 from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
-__all__ = ["Gallery", "Images"]
+__all__ = ["Entries", "Gallery"]
 
 
-class Images(NamedTuple):
-    """What is told of images, row by row.
+class Entries(NamedTuple):
+    """Ids, labels, metadata and paths of images, row by row.
 
     Attributes
     ----------
@@ -42,96 +49,95 @@ class Images(NamedTuple):
 class Gallery:
     """Images that can be searched. It never changes: adding and removing return a new one, which shares what stays.
 
-    Three ways to count are kept apart. *Vectors* are numbered as the index does. *Rows* are images in the order they
-    came; those that cannot be searched have a row but no vector. *Positions*, the only ones that leave the retriever,
-    number the rows that have not been removed.
+    Two ways to count are kept apart. *Rows* are images in the order they came, those of the index and of the columns
+    alike; an image that was removed or skipped keeps its row, and the index never finds it (a skipped one costs the
+    memory of a vector). *Positions*, the only ones that leave the retriever, number the rows that have not been
+    removed.
 
     Attributes
     ----------
-    index : LivingIndex
+    index : Index
         The vectors.
-    algorithm : {"exact", "pynndescent"}
-        How they are searched.
+    algorithm : str
+        Name of the engine that searches them.
     ids : Ids
         Ids, by row.
     labels : Labels or None
         Labels, by row.
     metadata, sources : Column or None
         The rest, by row.
-    row_of_vector : ndarray of shape (n_vectors,), intp, or None
-        Row of each vector; None where every row has one.
     present : ndarray of shape (n_rows,), bool, or None
         False for what has been removed; None: nothing has.
     """
 
-    index: LivingIndex
+    index: Index
     algorithm: str
     ids: Ids
     labels: Labels | None
     metadata: Column | None
     sources: Column | None
-    row_of_vector: np.ndarray | None = None
     present: np.ndarray | None = None
 
     @classmethod
-    def of(cls, index, algorithm, rows, images):
-        """Make a gallery from searchable `Rows` and `Images`."""
+    def of(cls, index: Index, algorithm: str, entries: Entries) -> Gallery:
+        """Make a gallery from an index and the entries of its images."""
         return cls(
             index,
             algorithm,
-            Ids.of(images.ids),
-            None if images.labels is None else Labels.of(images.labels),
-            None if images.metadata is None else Column(images.metadata),
-            None if images.sources is None else Column(images.sources),
-            rows.kept,
+            Ids.of(entries.ids),
+            None if entries.labels is None else Labels.of(entries.labels),
+            None if entries.metadata is None else Column(entries.metadata),
+            None if entries.sources is None else Column(entries.sources),
         )
 
     @property
-    def n_rows(self):
+    def n_rows(self) -> int:
         """Number of rows, removed ones included."""
         return len(self.ids.column)
 
     @cached_property
-    def n_images(self):
+    def n_images(self) -> int:
         """Number of images."""
         return self.n_rows if self.present is None else int(np.count_nonzero(self.present))
 
     @cached_property
-    def rows(self):
+    def rows(self) -> np.ndarray | None:
         """Row of each position; None where they are the same."""
         return None if self.present is None else np.flatnonzero(self.present)
 
     @cached_property
-    def vectors(self):
-        """Vectors that can be found, ascending; None: all."""
+    def searchable(self) -> np.ndarray | None:
+        """Rows that can be found, ascending; None: all."""
         return None if self.index.mask is None else np.flatnonzero(self.index.mask)
 
     @cached_property
-    def position_of_vector(self):
-        """Position of each vector (any number for a removed one); None where they are the same."""
-        if self.present is None:
-            return self.row_of_vector
-        positions = np.cumsum(self.present) - 1
-        return positions if self.row_of_vector is None else positions[self.row_of_vector]
+    def _position_of_row(self) -> np.ndarray | None:
+        return None if self.present is None else np.cumsum(self.present) - 1
 
     @cached_property
-    def reranked(self):
+    def _reranked(self) -> dict[Any, Any]:
         """Re-rankers that have been fitted to this gallery, by their parameters."""
         return {}
 
-    def rows_at(self, vectors):
-        """Row of some vectors."""
-        return vectors if self.row_of_vector is None else self.row_of_vector[vectors]
+    def positions_at(self, rows: np.ndarray) -> np.ndarray:
+        """Position of some rows that have not been removed."""
+        return rows if self._position_of_row is None else self._position_of_row[rows]
 
-    def positions_at(self, vectors):
-        """Position of some vectors."""
-        return vectors if self.position_of_vector is None else self.position_of_vector[vectors]
+    def rows_at(self, positions: np.ndarray) -> np.ndarray:
+        """Row of some positions."""
+        return positions if self.rows is None else self.rows[positions]
 
-    def of_positions(self, column):
+    def codes_at(self, positions: np.ndarray) -> np.ndarray:
+        """Class of the images at some positions, as a place in the classes; -1 for position -1 or a missing label."""
+        rows = self.rows_at(np.maximum(positions, 0))
+        labels = cast(Labels, self.labels)
+        return np.where(positions >= 0, labels.ranks[labels.codes.take(rows.ravel()).reshape(positions.shape)], -1)
+
+    def of_positions(self, column: Column) -> Any:
         """Values of a column, by position."""
         return column.values if self.rows is None else column.take(self.rows)
 
-    def rows_with(self, ids):
+    def rows_with(self, ids: Any) -> np.ndarray:
         """Row of each id; -1 for one that no image has."""
         rows = self.ids.rows_of(ids)
         rows[rows >= self.n_rows] = -1
@@ -139,80 +145,220 @@ class Gallery:
             rows[~self.present[rows]] = -1
         return rows
 
-    def vector_mask(self, row_mask):
-        """Say for each vector what a mask says for its row."""
-        return row_mask if self.row_of_vector is None else row_mask[self.row_of_vector]
+    @property
+    def skipped(self) -> np.ndarray:
+        """Positions of images that are there and cannot be found."""
+        if self.searchable is None:
+            return np.empty(0, dtype=np.intp)
+        return np.setdiff1d(np.arange(self.n_images), self.positions_at(self.searchable), assume_unique=True)
 
-    def added(self, rows, images):
-        """Return a gallery with further images, at positions after all others; one of an id there is replaces it."""
-        old = self.rows_with(images.ids)
-        row_of_vector = self.row_of_vector
-        if row_of_vector is not None or rows.kept is not None:
-            old_rows = np.arange(self.index.n_vectors) if row_of_vector is None else row_of_vector
-            new_rows = np.arange(rows.n_rows) if rows.kept is None else rows.kept
-            row_of_vector = np.concatenate((old_rows, new_rows + self.n_rows))
+    def own_queries(self) -> Rows:
+        """Return every image as a query."""
+        if self.searchable is None:
+            return Rows(self.index.vectors_at(), None, self.n_images)
+        kept = self.positions_at(self.searchable)
+        return Rows(self.index.vectors_at(self.searchable), None if len(kept) == self.n_images else kept, self.n_images)
+
+    def _selves(self) -> np.ndarray:
+        return np.arange(self.n_rows) if self.searchable is None else self.searchable
+
+    def search(
+        self,
+        queries: Rows,
+        k: int,
+        *,
+        own: bool = False,
+        subset: Subset | None = None,
+        fewer: bool = False,
+        reranker: Any = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the nearest images of each query.
+
+        Parameters
+        ----------
+        queries : Rows
+            The queries.
+        k : int
+            How many.
+        own : bool, default=False
+            Whether these are the `own_queries`, each of which is not among its own results.
+        subset : Subset or None, default=None
+            Which images may be found, as of `filtered`; None: all.
+        fewer : bool, default=False
+            Whether to find less than k where no more exist.
+        reranker : str, Reranker or None, default=None
+            Puts the results into a better order.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, k), float32
+            Distances; NaN for a query that was skipped, and in places that are left over.
+        positions : ndarray of shape (n_queries, k), intp
+            Positions; -1 there.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than k images to be found, unless `fewer`.
+        """
+        index, selves = self.index, self._selves() if own else None
+        findable = index.n_samples if subset is None else subset.count
+        # The query itself is among those that can be found, unless a filter leaves it out.
+        if fewer:
+            k = min(k, findable - (own and subset is None))
+        elif k > findable - (own and (subset is None or bool(subset.mask[selves].any()))):
+            skipped = f" ({self.n_images - index.n_samples} of them skipped as invalid)"
+            raise ValueError(
+                f"Expected n_neighbors {'<' if own else '<='} n_samples_fit, but n_neighbors = {k}, "
+                f"n_samples_fit = {self.n_images}{skipped if index.n_samples < self.n_images else ''}, "
+                f"n_samples = {queries.n_rows}"
+            )
+        fitted = None if reranker is None else self.fitted(reranker)
+        distances, rows = nearest(index, queries.vectors, k, selves=selves, subset=subset, reranker=fitted)
+        positions = np.where(rows < 0, -1, self.positions_at(rows)) if own else self.positions_at(rows)
+        distances = spread(distances, queries.kept, queries.n_rows, np.nan)
+        return distances, spread(positions, queries.kept, queries.n_rows, -1)
+
+    def rankings(
+        self, queries: Rows, *, own: bool = False, k: int | None = None, reranker: Any = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rank the images exactly for each query, whatever the engine.
+
+        Parameters
+        ----------
+        queries : Rows
+            The queries.
+        own : bool, default=False
+            Whether these are the `own_queries`, each of which is left out of its own ranking.
+        k : int or None, default=None
+            Where to cut the rankings; None ranks the whole gallery.
+        reranker : str, Reranker or None, default=None
+            Puts the first of them into a better order.
+
+        Yields
+        ------
+        block : slice
+            Some of the queries.
+        positions : ndarray of shape (n, n_ranked), intp
+            Positions, best first; n_ranked is 0 for queries that were skipped.
+        """
+        selves = self._selves() if own else None
+        fitted = None if reranker is None else self.fitted(reranker)
+        for block, searched in runs(queries.kept, queries.n_rows):
+            if searched is None:
+                yield block, np.empty((block.stop - block.start, 0), dtype=np.intp)
+                continue
+            own_rows = None if selves is None else selves[searched]
+            for part, ranked in rank(self.index, queries.vectors[searched], selves=own_rows, k=k, reranker=fitted):
+                yield slice(block.start + part.start, block.start + part.stop), self.positions_at(ranked)
+
+    def fitted(self, reranker: Any) -> Any:
+        """Return a re-ranker fitted to this gallery: parameters that were set since take effect."""
+        reranker = make_reranker(reranker)
+        key = (type(reranker), repr(sorted(reranker.get_params().items())))
+        if key not in self._reranked:
+            self._reranked.clear()
+            self._reranked[key] = clone(reranker).fit(self.index.vectors_at(), index=View(self.index))
+        return self._reranked[key]
+
+    def within(self, queries: Rows, radius: float, *, own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Find all images within a radius of each query, exactly, whatever the engine.
+
+        Parameters
+        ----------
+        queries : Rows
+            The queries.
+        radius : float >= 0
+            Largest distance, inclusive.
+        own : bool, default=False
+            Whether these are the `own_queries`, each of which is not among its own results.
+
+        Returns
+        -------
+        distances, positions : ndarray of shape (n_queries,), object
+            An array for each query, ascending by distance; empty for one that was skipped.
+        """
+        found = rows_within(self.index, queries.vectors, radius, self._selves() if own else None)
+        counts = spread(found.counts, queries.kept, queries.n_rows, 0)
+        return ragged(found.distances, counts), ragged(self.positions_at(found.rows), counts)
+
+    def duplicates(self, radius: float, *, chains: bool) -> pd.DataFrame:
+        """Return groups of near-duplicates, as `NearestImageRetriever.find_duplicates`."""
+        groups, rows, distances = duplicate_groups(self.index, radius, chains=chains)
+        return image_table({"group": groups}, distances, rows, self)
+
+    def filtered(self, where: Any) -> Subset | None:
+        """Return what a filter of `NearestImageRetriever.retrieve` lets through; None where that is all."""
+        return None if where is None else self.index.subset(filtered_rows(where, self))
+
+    def added(self, queries: Rows, entries: Entries) -> Gallery:
+        """Return a gallery with further images, at positions after all others; one of an id there is replaced.
+
+        Parameters
+        ----------
+        queries : Rows
+            Their descriptors.
+        entries : Entries
+            Their ids, labels, metadata and paths.
+
+        Returns
+        -------
+        Gallery
+            The new gallery.
+        """
+        old = self.rows_with(entries.ids)
         present = self.present
         if present is not None:
-            present = np.concatenate((present, np.ones(rows.n_rows, dtype=bool)))
+            present = np.concatenate((present, np.ones(queries.n_rows, dtype=bool)))
         gallery = replace(
             self,
-            index=self.index.added(rows.vectors),
-            ids=self.ids.added(images.ids),
-            labels=None if self.labels is None else self.labels.added(images.labels),
-            metadata=None if self.metadata is None else self.metadata.added(images.metadata),
-            sources=self._added_sources(rows.n_rows, images.sources),
-            row_of_vector=row_of_vector,
+            index=self.index.added(*queries.filled()),
+            ids=self.ids.added(entries.ids),
+            labels=None if self.labels is None else self.labels.added(entries.labels),
+            metadata=None if self.metadata is None else self.metadata.added(entries.metadata),
+            sources=self._added_sources(queries.n_rows, entries.sources),
             present=present,
         )
         return gallery.removed(old[old >= 0]) if (old >= 0).any() else gallery
 
-    def _added_sources(self, n_rows, sources):
+    def _added_sources(self, n_rows: int, sources: np.ndarray | None) -> Column | None:
         if self.sources is None and sources is None:
             return None
         old = Column(np.full(self.n_rows, None, dtype=object)) if self.sources is None else self.sources
         return old.added(np.full(n_rows, None, dtype=object) if sources is None else sources)
 
-    def removed(self, rows):
-        """Return a gallery without some rows."""
+    def removed(self, rows: np.ndarray) -> Gallery:
+        """Return a gallery without the images of some rows."""
         present = np.ones(self.n_rows, dtype=bool) if self.present is None else self.present.copy()
         present[rows] = False
-        vectors = rows if self.row_of_vector is None else self._vectors_of(rows)
-        return replace(self, index=self.index.removed(vectors), present=present)
+        return replace(self, index=self.index.removed(rows), present=present)
 
-    def _vectors_of(self, rows):
-        at = np.searchsorted(self.row_of_vector, rows)  # ascending: rows come in order
-        at = np.minimum(at, len(self.row_of_vector) - 1)
-        return at[self.row_of_vector[at] == rows]
-
-    def compacted(self, build):
+    def compacted(self, build: Callable[[np.ndarray, np.ndarray | None], tuple[str, Index]]) -> Gallery:
         """Return the same gallery without what was removed, its index built anew.
 
         Parameters
         ----------
         build : callable
-            From vectors to algorithm and index.
+            From vectors, and a mask of those that can be found or None for all, to the name of the engine and the
+            index.
 
         Returns
         -------
         Gallery
             Positions are what they were.
         """
-        vectors = self.index.vectors if self.vectors is None else self.index.vectors[self.vectors]
-        algorithm, index = build(vectors)
-        row_of_vector = None
-        if self.row_of_vector is not None:
-            kept = self.positions_at(np.arange(self.index.n_vectors) if self.vectors is None else self.vectors)
-            row_of_vector = None if len(kept) == self.n_images else kept
+        findable = self.index.mask
+        if findable is not None:
+            findable = findable if self.rows is None else findable[self.rows]
+            findable = None if findable.all() else findable
+        algorithm, index = build(self.index.vectors_at(self.rows), findable)
         return Gallery(
             index,
             algorithm,
             Ids.of(self.of_positions(self.ids.column)),
             None if self.labels is None else self.labels.taken(self.rows),
-            *(
-                None if column is None else Column(self.of_positions(column))
-                for column in (self.metadata, self.sources)
-            ),
-            row_of_vector,
+            None if self.metadata is None else Column(self.of_positions(self.metadata)),
+            None if self.sources is None else Column(self.of_positions(self.sources)),
         )
 
     def __reduce_ex__(self, protocol):
@@ -233,21 +379,21 @@ class Gallery:
                 "labels": None if self.labels is None else self.labels.to_arrays(),
                 "metadata": None if self.metadata is None else encode_frame(self.metadata.values),
                 "sources": None if self.sources is None else encode_array(self.sources.values),
-                "row_of_vector": self.row_of_vector,
                 "present": self.present,
             }
         )
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         ids = decode_array(state["ids"])
+        # A file of format 1 has no vector for a skipped image, and says which image each vector is of.
+        index = load_index(state["algorithm"], state["index"], state.get("row_of_vector"), len(ids))
         fields = {
-            "index": LivingIndex.from_arrays(state["index"]),
+            "index": index,
             "algorithm": state["algorithm"],
             "ids": Ids.of(ids),
             "labels": None if state["labels"] is None else Labels.from_arrays(state["labels"]),
             "metadata": None if state["metadata"] is None else Column(decode_frame(state["metadata"])),
             "sources": None if state["sources"] is None else Column(decode_array(state["sources"])),
-            "row_of_vector": state["row_of_vector"],
             "present": state["present"],
         }
         self.__dict__.update(fields)

@@ -1,35 +1,34 @@
-"""What a retriever is given: descriptors, ids, labels, metadata - checked, and brought to one form."""
+"""Checks of the arguments of a retriever: descriptors, ids, labels, metadata and filters, each brought to one form."""
 
 from __future__ import annotations
 
 import os
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_psp.exceptions import ImageInputError, UnknownIdError
+from sklearn_psp.exceptions import ImageInputError, ImageReadError, UnknownIdError
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
 from sklearn_psp.utils._labels import as_label_array
 from sklearn_psp.utils._names import shown
-from sklearn_psp.utils._tables import own_index, source_names
 
 __all__ = [
     "Rows",
     "check_added",
+    "check_alike",
     "check_ids",
     "check_labels",
     "check_metadata",
     "check_n_neighbors",
-    "own_index",
+    "filtered_rows",
     "prepare_rows",
+    "raise_failures",
     "refuse_images",
     "refuse_sparse",
     "refuse_unknown",
-    "shown",
-    "source_names",
 ]
 
 _SHOWN = 10
@@ -37,14 +36,36 @@ RESULT_COLUMNS = ("query", "rank", "id", "distance", "label")
 
 
 class Rows(NamedTuple):
-    """Descriptors ready for search, and where they stood in X."""
+    """Descriptors ready for search, and where they stood in X.
 
-    vectors: np.ndarray  # (n_kept, n_features) float32, C-contiguous, finite; of unit length for "cosine"
-    kept: np.ndarray | None  # (n_kept,) intp, their rows in X; None: all of them
-    n_rows: int  # rows of X
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_kept, n_features), float32
+        C-contiguous, finite; of unit length for "cosine".
+    kept : ndarray of shape (n_kept,), intp, or None
+        Their rows in X, ascending; None: all of them.
+    n_rows : int
+        Rows of X.
+    """
+
+    vectors: np.ndarray
+    kept: np.ndarray | None
+    n_rows: int
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return a vector for each row of X, zeros for one that was left out, and the mask of the others or None."""
+        if self.kept is None:
+            return self.vectors, None
+        vectors = np.zeros((self.n_rows, self.vectors.shape[1]), dtype=np.float32)
+        vectors[self.kept] = self.vectors
+        mask = np.zeros(self.n_rows, dtype=bool)
+        mask[self.kept] = True
+        return vectors, mask
 
 
-def prepare_rows(X, *, metric, on_invalid, owner):
+def prepare_rows(
+    X: np.ndarray, *, metric: str, on_invalid: str, owner: str, failures: pd.DataFrame | None = None
+) -> Rows:
     """Drop or refuse the rows that have no place in the metric, and scale the rest for it.
 
     Parameters
@@ -54,9 +75,12 @@ def prepare_rows(X, *, metric, on_invalid, owner):
     metric : {"cosine", "euclidean"}
         The metric. For "cosine" a row of zeros has no direction, so no distance.
     on_invalid : {"raise", "skip"}
-        What to do with rows of NaN, infinity or, for "cosine", zeros.
+        Whether rows of NaN, infinity or, for "cosine", zeros, and those of images that failed, are an error or left
+        out.
     owner : str
         The subject of the error message.
+    failures : DataFrame or None, default=None
+        Images that could not be used, as of `Descriptions`.
 
     Returns
     -------
@@ -66,12 +90,17 @@ def prepare_rows(X, *, metric, on_invalid, owner):
     Raises
     ------
     ValueError
-        If a row is invalid and `on_invalid` is "raise".
+        If a row is invalid and `on_invalid` is "raise"; an ImageReadError if its image failed.
     """
     X = np.ascontiguousarray(X)
     norms = squared_norms(X)
     finite = np.isfinite(norms)
     valid = finite & (norms > 0) if metric == "cosine" else finite
+    if failures is not None and len(failures):
+        if on_invalid == "raise":
+            raise_failures(failures)
+        # A later step may have made numbers of it: it is not searched all the same.
+        valid[failures["index"].to_numpy()] = False
     kept = None
     if not valid.all():
         if on_invalid == "raise":
@@ -79,6 +108,28 @@ def prepare_rows(X, *, metric, on_invalid, owner):
         kept = np.flatnonzero(valid)
         X, norms = X[kept], norms[kept]
     return Rows(unit_rows(X, norms) if metric == "cosine" else X, kept, len(valid))
+
+
+def raise_failures(failures: pd.DataFrame) -> None:
+    """Raise an error that names the first image that could not be used, and its reason.
+
+    Parameters
+    ----------
+    failures : DataFrame
+        As of `Descriptions`, not empty.
+
+    Raises
+    ------
+    ImageReadError
+        Always; the table is its `errors`.
+    """
+    index, source, reason = failures.iloc[0][["index", "source", "reason"]]
+    named = source if source.startswith("<") else repr(source)
+    more = f" (nor can {len(failures) - 1:,} more images, which errors lists)" if len(failures) > 1 else ""
+    mend = "mend them, or leave them out" if more else "mend it, or leave it out"
+    raise ImageReadError(
+        f"X[{index}] ({named}) cannot be searched: {reason}{more}; {mend} with on_invalid='skip'", failures
+    )
 
 
 def _describe_invalid(finite, valid, owner):
@@ -95,7 +146,7 @@ def _describe_invalid(finite, valid, owner):
     )
 
 
-def refuse_images(X):
+def refuse_images(X: Any) -> None:
     """Say what is missing where images are given and no featurizer is there to read them."""
     first = None
     if isinstance(X, list | tuple) and X:
@@ -110,7 +161,7 @@ def refuse_images(X):
         )
 
 
-def refuse_sparse(X, what):
+def refuse_sparse(X: Any, what: str) -> None:
     """Refuse sparse descriptors by name."""
     if sparse.issparse(X):
         raise TypeError(
@@ -119,7 +170,7 @@ def refuse_sparse(X, what):
         )
 
 
-def check_n_neighbors(n_neighbors, default):
+def check_n_neighbors(n_neighbors: Any, default: Any) -> Any:
     """Return the number of neighbours to find, as scikit-learn checks it."""
     if n_neighbors is None:
         return default
@@ -130,7 +181,7 @@ def check_n_neighbors(n_neighbors, default):
     return int(n_neighbors)
 
 
-def check_ids(ids, n_rows, *, default=None):
+def check_ids(ids: Any, n_rows: int, *, default: np.ndarray | None = None) -> np.ndarray:
     """Bring ids to an array of unique values.
 
     Parameters
@@ -170,7 +221,7 @@ def check_ids(ids, n_rows, *, default=None):
     return index.to_numpy()
 
 
-def check_added(ids, index, n_rows, gallery):
+def check_added(ids: Any, index: np.ndarray | None, n_rows: int, gallery: Any) -> np.ndarray:
     """Check the ids of images that are added to a gallery.
 
     Parameters
@@ -207,14 +258,14 @@ def check_added(ids, index, n_rows, gallery):
     return checked
 
 
-def refuse_unknown(ids, rows):
+def refuse_unknown(ids: pd.Index, rows: np.ndarray) -> None:
     """Raise for ids without a row (-1)."""
     unknown = ids[rows < 0]
     if len(unknown):
         raise UnknownIdError(f"no image of the gallery has the id {shown(unknown.tolist())}")
 
 
-def check_labels(y, n_rows):
+def check_labels(y: Any, n_rows: int) -> np.ndarray:
     """Bring labels to an array.
 
     Parameters
@@ -242,7 +293,7 @@ def check_labels(y, n_rows):
     return labels
 
 
-def check_metadata(metadata, n_rows, *, has_labels):
+def check_metadata(metadata: Any, n_rows: int, *, has_labels: bool) -> pd.DataFrame | None:
     """Check the table about the images.
 
     Parameters
@@ -285,5 +336,114 @@ def check_metadata(metadata, n_rows, *, has_labels):
     return metadata.reset_index(drop=True)
 
 
+def check_alike(gallery: Any, y: Any, metadata: Any, n_rows: int) -> tuple[np.ndarray | None, pd.DataFrame | None]:
+    """Check labels and metadata of images that are added: there if, and only if, the gallery has them.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        The gallery.
+    y : array-like of shape (n_rows,) or None
+        Labels.
+    metadata : DataFrame of n_rows rows or None
+        Metadata.
+    n_rows : int
+        Number of images.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_rows,) or None
+        The labels.
+    metadata : DataFrame or None
+        The metadata, with its columns in the order of the gallery's.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, too many, or does not fit.
+    """
+    if (y is None) != (gallery.labels is None):
+        raise ValueError(
+            "the gallery has labels: pass y, with None for images without a label"
+            if y is None
+            else "the gallery has no labels: leave y out, or fit again with labels"
+        )
+    if (metadata is None) != (gallery.metadata is None):
+        raise ValueError(
+            "the gallery has metadata: pass a DataFrame with the columns "
+            f"{', '.join(map(repr, gallery.metadata.take(np.arange(0)).columns))}"
+            if metadata is None
+            else "the gallery has no metadata: leave metadata out, or fit again with metadata"
+        )
+    metadata = check_metadata(metadata, n_rows, has_labels=y is not None)
+    if metadata is not None:
+        columns = gallery.metadata.take(np.arange(0)).columns
+        if set(columns) != set(metadata.columns):
+            raise ValueError(
+                f"metadata must have the columns of the gallery's, {list(columns)}; got {list(metadata.columns)}"
+            )
+        metadata = metadata[list(columns)]
+    return None if y is None else check_labels(y, n_rows), metadata
+
+
 def _names(table, mask):
     return ", ".join(repr(name) for name in table.columns[mask].unique().tolist())
+
+
+def filtered_rows(where: Any, gallery: Any) -> np.ndarray:
+    """Turn a filter into a mask of the rows it lets through.
+
+    Parameters
+    ----------
+    where : array-like or callable
+        A mask by position, ids, or a function of the metadata that returns a mask.
+    gallery : Gallery
+        The gallery.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), bool
+        The mask; removed rows are False.
+
+    Raises
+    ------
+    TypeError
+        If `where` is none of these.
+    ValueError
+        If a mask has the wrong length.
+    UnknownIdError
+        If no image has one of the ids.
+    """
+    if callable(where):
+        if gallery.metadata is None:
+            raise ValueError(
+                "where is a function of the metadata, but the gallery has none: pass fit(..., metadata=), or a mask or "
+                "a list of ids as where"
+            )
+        mask = np.asarray(where(gallery.of_positions(gallery.metadata)))
+        if mask.dtype != bool:
+            raise TypeError(f"where(metadata_) must return a boolean mask; got values of type {mask.dtype}")
+    elif isinstance(where, str | bytes) or not hasattr(where, "__len__"):
+        raise TypeError(
+            f"where must be a boolean mask, a list of ids or a function of the metadata; got {where!r}. For one id "
+            f"write [{where!r}]"
+        )
+    else:
+        mask = pd.Index(where, tupleize_cols=False)
+    if mask.dtype == bool:
+        mask = np.asarray(mask)
+        if mask.shape != (gallery.n_images,):
+            raise ValueError(
+                f"a mask as where must have one value for each of the {gallery.n_images} images; got the shape "
+                f"{mask.shape}"
+            )
+        if gallery.rows is None:
+            return mask
+        of_rows = np.zeros(gallery.n_rows, dtype=bool)
+        of_rows[gallery.rows] = mask
+        return of_rows
+    rows = gallery.rows_with(mask)
+    refuse_unknown(mask, rows)
+    of_rows = np.zeros(gallery.n_rows, dtype=bool)
+    of_rows[rows] = True
+    return of_rows

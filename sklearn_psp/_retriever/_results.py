@@ -1,71 +1,18 @@
-"""What a retriever gives back: neighbours without the query itself, votes, graphs and tables."""
+"""Results of a search as tables, sparse graphs and votes."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-__all__ = [
-    "drop_self",
-    "head_first",
-    "image_table",
-    "neighbor_graph",
-    "result_table",
-    "spread",
-    "vote",
-    "without_self",
-]
+__all__ = ["class_shares", "image_table", "neighbor_graph", "predicted", "result_table", "spread"]
 
 
-def drop_self(distances, positions, selves, k):
-    """Take the query itself out of its neighbours.
-
-    By position, not by distance: copies of the query are neighbours like any other.
-
-    Parameters
-    ----------
-    distances : ndarray of shape (n, m), float32
-        Distances.
-    positions : ndarray of shape (n, m), intp
-        Positions. A row may be without the query: more copies than places come before it, or a filter left it out.
-    selves : ndarray of shape (n,), intp
-        Position of each query.
-    k : int
-        How many others to return, at most m.
-
-    Returns
-    -------
-    distances, positions : ndarray of shape (n, k)
-        The others; NaN and -1 where there are fewer.
-    """
-    is_self = positions == selves[:, None]
-    if k < positions.shape[1]:
-        is_self[~is_self.any(axis=1), -1] = True
-        return distances[~is_self].reshape(len(selves), k), positions[~is_self].reshape(len(selves), k)
-    order = np.argsort(is_self, axis=1, kind="stable")
-    last = is_self.any(axis=1)
-    distances, positions = np.take_along_axis(distances, order, 1), np.take_along_axis(positions, order, 1)
-    distances[last, -1], positions[last, -1] = np.nan, -1
-    return distances, positions
-
-
-def without_self(positions, selves):
-    """Take the query itself out of a full ranking."""
-    return positions[positions != selves[:, None]].reshape(len(positions), -1)
-
-
-def head_first(head, ranking):
-    """Put some positions first, each row in its own order, and the others after them in the order they have."""
-    n_rows, n_ranked = ranking.shape
-    rows = np.arange(n_rows)[:, None]
-    in_head = np.zeros((n_rows, int(ranking.max(initial=0)) + 1), dtype=bool)
-    in_head[rows, head] = True
-    others = ranking[~in_head[rows, ranking]].reshape(n_rows, n_ranked - head.shape[1])
-    return np.concatenate((head, others), axis=1)
-
-
-def spread(values, kept, n_rows, fill):
+def spread(values: np.ndarray, kept: np.ndarray | None, n_rows: int, fill: float) -> np.ndarray:
     """Put rows back where they stood, with `fill` in the rows between."""
     if kept is None:
         return values
@@ -74,7 +21,7 @@ def spread(values, kept, n_rows, fill):
     return out
 
 
-def vote(distances, codes, n_classes, weights):
+def class_shares(distances: np.ndarray, codes: np.ndarray, n_classes: int, weights: str) -> np.ndarray:
     r"""Share of the neighbours' votes that each class has.
 
     .. math:: p(c | x) = \frac{\sum_{i: y_i = c} w_i}{\sum_i w_i}, \qquad w_i = 1 \text{ or } 1 / d(x, x_i)
@@ -114,7 +61,37 @@ def vote(distances, codes, n_classes, weights):
     return np.divide(shares, total, out=np.full_like(shares, np.nan), where=total > 0)
 
 
-def neighbor_graph(distances, positions, n_columns, mode):
+def predicted(shares: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the class with the largest share of each query, the first of several.
+
+    Parameters
+    ----------
+    shares : ndarray of shape (n_queries, n_classes), float64
+        As from `class_shares`.
+    classes : ndarray of shape (n_classes,)
+        The classes.
+
+    Returns
+    -------
+    ndarray of shape (n_queries,)
+        The classes.
+
+    Raises
+    ------
+    ValueError
+        If a query has no neighbour that votes: no label is made up.
+    """
+    silent = np.flatnonzero(np.isnan(shares).all(axis=1))
+    if len(silent):
+        shown = ", ".join(map(str, silent[:10])) + (f" and {len(silent) - 10} more" if len(silent) > 10 else "")
+        raise ValueError(
+            f"Queries {shown} have no neighbour that votes (invalid rows under on_invalid='skip', or neighbours "
+            "without a label), so they have no label. Drop them, or use predict_proba, which gives them NaN"
+        )
+    return classes[np.argmax(shares, axis=1)]
+
+
+def neighbor_graph(distances: np.ndarray, positions: np.ndarray, n_columns: int, mode: str) -> csr_matrix:
     """Make the sparse graph of neighbours; queries that could not be searched (position -1) have empty rows."""
     found = positions >= 0
     data = distances[found] if mode == "distance" else np.ones(np.count_nonzero(found), dtype=np.float32)
@@ -122,7 +99,7 @@ def neighbor_graph(distances, positions, n_columns, mode):
     return csr_matrix((data, positions[found], indptr), shape=(len(positions), n_columns))
 
 
-def result_table(queries, distances, positions, gallery):
+def result_table(queries: npt.ArrayLike, distances: np.ndarray, positions: np.ndarray, gallery: Any) -> pd.DataFrame:
     """Make the table of results.
 
     Parameters
@@ -141,12 +118,11 @@ def result_table(queries, distances, positions, gallery):
     """
     row, rank = np.nonzero(positions >= 0)
     columns = {"query": np.asarray(queries)[row], "rank": rank + 1}
-    return image_table(columns, distances[row, rank], positions[row, rank], gallery)
+    return image_table(columns, distances[row, rank], gallery.rows_at(positions[row, rank]), gallery)
 
 
-def image_table(columns, distances, positions, gallery):
+def image_table(columns: dict[str, Any], distances: np.ndarray, rows: np.ndarray, gallery: Any) -> pd.DataFrame:
     """Make a table of images: given columns, then id, distance, label if there are labels, and the metadata."""
-    rows = positions if gallery.rows is None else gallery.rows[positions]
     columns |= {"id": gallery.ids.column.take(rows), "distance": distances}
     if gallery.labels is not None:
         columns["label"] = gallery.labels.column.take(rows)

@@ -1,17 +1,21 @@
-"""retrieve: search with whatever form a fitted search has."""
+"""Search with a fitted search of any form: a retriever, a Pipeline that ends in one, a parameter search over them."""
 
 from __future__ import annotations
 
-from sklearn.utils.validation import check_is_fitted
+from typing import Any
 
-from sklearn_psp._retriever._inputs import own_index
-from sklearn_psp._retriever._search import SearchMixin
-from sklearn_psp.utils._pipeline import split_search
+import pandas as pd
+
+from sklearn_psp._retriever._estimator import NearestImageRetriever
+from sklearn_psp._retriever._inputs import raise_failures
+from sklearn_psp.utils._descriptions import warn_of_failures
+from sklearn_psp.utils._pipeline import open_search
+from sklearn_psp.utils._tables import own_index
 
 __all__ = ["retrieve"]
 
 
-def retrieve(search, queries, n_neighbors=None, where=None):
+def retrieve(search: Any, queries: Any, n_neighbors: int | None = None, where: Any = None) -> pd.DataFrame:
     """Find the nearest images with a fitted search, whatever its form.
 
     Parameters
@@ -49,13 +53,16 @@ def retrieve(search, queries, n_neighbors=None, where=None):
        query  rank  id label
     0      0     1   1   dog
     """
-    retriever, X = split_search(search, queries)
-    if not isinstance(retriever, SearchMixin):
+    retriever, X, failures = open_search(search, queries)
+    if not isinstance(retriever, NearestImageRetriever):
         raise TypeError(
             "search must be a NearestImageRetriever, a Pipeline that ends in one, or a fitted search over either; "
             f"{type(search).__name__} ends in {type(retriever).__name__}"
         )
-    if queries is None or retriever is search:
-        return retriever.retrieve(X, n_neighbors, where)
-    check_is_fitted(retriever)
-    return retriever._retrieve(X, n_neighbors, where, own_index(queries))
+    if len(failures) and retriever.on_invalid == "raise":
+        raise_failures(failures)
+    found = retriever.retrieve(X, n_neighbors, where)
+    warn_of_failures(failures, "images cannot be searched for and have no results")
+    names = None if queries is None or retriever.featurizer is not None else own_index(queries)
+    # The retriever numbers the descriptors it was given; their images have names.
+    return found if names is None else found.assign(query=names[found["query"].to_numpy()])

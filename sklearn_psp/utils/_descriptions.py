@@ -18,7 +18,15 @@ from sklearn.pipeline import Pipeline
 from sklearn_psp.exceptions import ImageReadWarning
 from sklearn_psp.utils._warnings import warn_user
 
-__all__ = ["Descriptions", "Failure", "describe", "failures_frame", "fit_describe", "warn_of_failures"]
+__all__ = [
+    "Descriptions",
+    "Failure",
+    "describe",
+    "failures_frame",
+    "fit_describe",
+    "warn_of_failures",
+    "with_names",
+]
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,8 @@ def _walk(pipeline: Pipeline, X: Any, y: Any, on_error: str | None, *, fit: bool
 
 
 def _step(step: Any, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
+    if not fit:
+        X = with_names(step, X)
     if fit:
         if hasattr(step, "fit_describe"):
             return step.fit_describe(X, y, on_error=on_error)
@@ -170,3 +180,27 @@ def _step(step: Any, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Desc
             return step.describe(X, on_error=on_error)
         rows = step.transform(X)
     return Descriptions(rows, failures_frame())
+
+
+def with_names(step: Any, X: Any) -> Any:
+    """Give bare rows the names of the features that a fitted step knows.
+
+    `set_output(transform="pandas")` names the features that pass through `transform`, also while a Pipeline is fitted;
+    `describe` hands on bare rows, of which such a step would warn.
+
+    Parameters
+    ----------
+    step : estimator
+        Takes the rows.
+    X : array-like
+        What was described for it.
+
+    Returns
+    -------
+    array-like
+        A DataFrame, if the step was fitted to named features and X is an array with as many columns; else X.
+    """
+    names = getattr(step, "feature_names_in_", None)
+    if names is None or not isinstance(X, np.ndarray) or X.ndim != 2 or X.shape[1] != len(names):
+        return X
+    return pd.DataFrame(X, columns=names)

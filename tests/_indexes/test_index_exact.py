@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
-from sklearn_psp._indexes import ExactIndex, Index
+from sklearn_psp._indexes import ExactIndex, Searcher
 from sklearn_psp._indexes._distances import pair_distances
 from sklearn_psp.utils._arrays import unit_rows
 
@@ -147,5 +147,5 @@ def test_threads_of_blas_are_left_as_found_and_pickle_keeps_results(clustered, h
     assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info()] == before
     for got, wanted in zip(pickle.loads(pickle.dumps(exact_index)).query(held_out, 10), expected, strict=True):
         assert_array_equal(got, wanted)
-    assert isinstance(exact_index, Index)
+    assert isinstance(exact_index, Searcher)
     assert exact_index.n_samples == len(clustered)

@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 
-from sklearn_psp._indexes import ExactIndex, Index
-from sklearn_psp._indexes._copies import expand_copies, group_copies
+from sklearn_psp._indexes import ExactIndex, FixedIndex
+from sklearn_psp._indexes._distances import expand_duplicates, group_duplicates
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
 from sklearn_psp.utils._arrays import unit_rows
 
@@ -177,17 +177,17 @@ def test_results_survive_the_next_query(graph_index, held_out):
 
 
 def test_it_is_an_index(graph_index):
-    assert isinstance(graph_index, Index)
+    assert isinstance(graph_index, FixedIndex)
     assert graph_index.n_samples == 3000
 
 
 def test_copies_are_grouped_and_expanded():
     vectors = np.float32([[1, 0], [0, 1], [1, -0.0], [2, 2], [0, 1], [1, 0]])
-    distinct, (starts, members) = group_copies(vectors)
+    distinct, (starts, members) = group_duplicates(vectors)
     groups = {int(first): members[starts[i] : starts[i + 1]].tolist() for i, first in enumerate(distinct)}
     assert groups == {0: [0, 2, 5], 1: [1, 4], 3: [3]}
-    assert group_copies(vectors[:2]) == (None, None)
+    assert group_duplicates(vectors[:2]) == (None, None)
     found = np.array([[distinct.tolist().index(0), distinct.tolist().index(1)]])
-    rows, columns = expand_copies(found, (starts, members), 2)
+    rows, columns = expand_duplicates(found, (starts, members), 2)
     assert_array_equal(rows, [0, 0])
     assert_array_equal(columns, [0, 2])

@@ -7,10 +7,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_psp._indexes import ExactIndex
-from sklearn_psp._indexes._copies import group_copies
-from sklearn_psp._indexes._graph import build_graph, hold_out
+from sklearn_psp._indexes._distances import group_duplicates
+from sklearn_psp._indexes._graph import EPSILONS, HeldOut, build_graph, choose_walk, draw_sample, hold_out
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
-from sklearn_psp._indexes._recall import EPSILONS, HeldOut, choose_walk, draw_sample
 from sklearn_psp.exceptions import RecallWarning
 
 
@@ -73,9 +72,9 @@ def test_it_is_as_if_they_had_never_been_there(with_neighbors, clustered):
 
 
 def test_a_target_out_of_reach_is_said(monkeypatch, hard):
-    from sklearn_psp._indexes import _pynndescent, _recall
+    from sklearn_psp._indexes import _graph, _pynndescent
 
-    monkeypatch.setattr(_recall, "EPSILONS", (0.001, 0.002))
+    monkeypatch.setattr(_graph, "EPSILONS", (0.001, 0.002))
     monkeypatch.setattr(_pynndescent, "_MORE_DEGREES", ())
     with pytest.warns(
         RecallWarning, match=r"target_recall=1.0 is not reached: with epsilon=0.002 .* 0\.\d{3} of the 10"
@@ -85,9 +84,9 @@ def test_a_target_out_of_reach_is_said(monkeypatch, hard):
 
 
 def test_the_degree_grows_where_no_epsilon_is_enough(monkeypatch, hard):
-    from sklearn_psp._indexes import _pynndescent, _recall
+    from sklearn_psp._indexes import _graph, _pynndescent
 
-    monkeypatch.setattr(_recall, "EPSILONS", (0.01,))
+    monkeypatch.setattr(_graph, "EPSILONS", (0.01,))
     monkeypatch.setattr(_pynndescent, "DEFAULT_DEGREE", 4)
     monkeypatch.setattr(_pynndescent, "_LEAF_BUDGETS", (1,))
     monkeypatch.setattr(_pynndescent, "_MORE_DEGREES", (40,))
@@ -109,16 +108,16 @@ def test_epsilon_is_never_zero():
 
 
 def test_vectors_of_one_hash_are_told_apart(monkeypatch):
-    from sklearn_psp._indexes import _copies
+    from sklearn_psp._indexes import _distances
 
-    monkeypatch.setattr(_copies, "_hashes", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
-    distinct, (starts, members) = group_copies(np.float32([[1, 2], [3, 4], [1, 2]]))
+    monkeypatch.setattr(_distances, "_hashes", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
+    distinct, (starts, members) = group_duplicates(np.float32([[1, 2], [3, 4], [1, 2]]))
     groups = {int(first): members[starts[i] : starts[i + 1]].tolist() for i, first in enumerate(distinct)}
     assert groups == {0: [0, 2], 1: [1]}
 
 
 def test_hashes_differ_where_columns_are_exchanged():
-    from sklearn_psp._indexes._copies import _hashes
+    from sklearn_psp._indexes._distances import _hashes
 
     rng = np.random.default_rng(0)
     X = rng.integers(0, 3, (2000, 12)).astype(np.float32)

@@ -21,7 +21,7 @@ def test_auto_is_exact_up_to_the_size_the_docstring_names():
 def test_auto_takes_the_parameters_of_either_engine():
     algorithm, index = build_index(X, metric="cosine", engine_params={"epsilon": 0.3, "working_memory": 2})
     assert algorithm == "exact"
-    assert index.graph is None
+    assert index.searcher is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sklearn_psp import NearestImageRetriever
-from sklearn_psp._indexes import _living
+from sklearn_psp._indexes import _dynamic
 from sklearn_psp.exceptions import PSPError, UnknownIdError
 
 rng = np.random.default_rng(0)
@@ -183,7 +183,7 @@ def test_compacting_changes_no_result(monkeypatch):
     gallery.compact()
     assert gallery._gallery.n_rows == 37
     pd.testing.assert_frame_equal(gallery.retrieve(X, 10), before)
-    monkeypatch.setattr(_living, "_FEW", 3)
+    monkeypatch.setattr(_dynamic, "_FEW", 3)
     assert gallery.remove(np.arange(10, 25))._gallery.n_rows == 22
 
 

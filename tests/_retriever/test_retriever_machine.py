@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sklearn_psp import NearestImageRetriever, load, save
-from sklearn_psp._indexes import _living
+from sklearn_psp._indexes import _dynamic
 
 D = 3
 # Few values a coordinate: copies and ties are everywhere.
@@ -169,8 +169,8 @@ class GraphGallery(ExactGallery):
         GraphGallery.searched += len(ids)
         GraphGallery.missed += sum(found["distance"] > np.float32(distances))
         gallery = self.gallery._gallery
-        present = np.arange(gallery.index.n_vectors) if gallery.vectors is None else gallery.vectors
-        added = set(self.gallery.ids_[gallery.positions_at(present[present >= gallery.index.graph.n_samples])])
+        present = np.arange(gallery.index.n_vectors) if gallery.searchable is None else gallery.searchable
+        added = set(self.gallery.ids_[gallery.positions_at(present[present >= gallery.index.searcher.n_samples])])
         nearer = {one for one, distance in zip(ids, distances, strict=True) if distance < distances[-1]}
         assert nearer & added <= set(found["id"])
         self._check_rows(found)
@@ -183,7 +183,7 @@ PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
 @pytest.fixture(autouse=True)
 def compact_early(monkeypatch):
     """Compact by rule after a few changes, not after thousands."""
-    monkeypatch.setattr(_living, "_FEW", 12)
+    monkeypatch.setattr(_dynamic, "_FEW", 12)
 
 
 def test_exact_gallery_is_a_dictionary():

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_psp import NearestImageRetriever
-from sklearn_psp.reranking import DatabaseAugmentation, Diffusion, KReciprocal, QueryExpansion
+from sklearn_psp.reranking import DatabaseAugmentation, Diffusion, KReciprocal, QueryExpansion, make_reranker
 
 NAMES = ["aqe", "alpha_qe", "dba", "kreciprocal", "diffusion"]
 
@@ -27,7 +27,6 @@ def data():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_those_of_the_re_ranker(data, name):
-    from sklearn_psp.reranking import make_reranker
     from sklearn_psp.utils._arrays import unit_rows
 
     X, y = data
@@ -50,10 +49,9 @@ def test_scores_rank_the_head_anew_and_keep_the_rest(data, name):
         assert ranked.shape == before.shape
         assert_array_equal(np.sort(ranked, axis=1), np.sort(before, axis=1))
     if name not in ("aqe", "alpha_qe"):
-        gallery.set_params(reranker=gallery._reranker(gallery._gallery).__class__(shortlist=4))
-        positions = np.concatenate(
-            [r for _, r in gallery._rankings(gallery._gallery, gallery._queries(X[:7], gallery._gallery), own=False)]
-        )
+        gallery.set_params(reranker=type(make_reranker(name))(shortlist=4))
+        rankings = gallery._gallery.rankings(gallery._queries(X[:7], gallery._gallery), reranker=gallery.reranker)
+        positions = np.concatenate([ranked for _, ranked in rankings])
         order = plain.kneighbors(X[:7], 90)[1]
         assert_array_equal(np.sort(positions[:, :4]), np.sort(order[:, :4]))
         assert_array_equal(positions[:, 4:], order[:, 4:])

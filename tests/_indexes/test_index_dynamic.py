@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_psp._indexes import ExactIndex, LivingIndex, Subset
+from sklearn_psp._indexes import DynamicIndex, ExactIndex, Index, Settings, Subset, build_index, load_index
 from sklearn_psp._indexes._distances import pair_distances
-from sklearn_psp._indexes._living import _FEW
+from sklearn_psp._indexes._dynamic import _FEW, Vectors
 from sklearn_psp._indexes._pynndescent import PyNNDescentIndex
-from sklearn_psp._indexes._vectors import Vectors
 
 
 def vectors_of(rng, n, d, n_distinct):
@@ -84,44 +83,44 @@ def test_radius_of_vectors_near_the_largest_number():
 
 
 @pytest.fixture(params=["exact", "graph"])
-def living(request, clustered, exact_index, graph_index):
+def dynamic(request, clustered, exact_index, graph_index):
     graph = graph_index if request.param == "graph" else None
-    return LivingIndex(Vectors(clustered), metric="cosine", graph=graph)
+    return DynamicIndex(Vectors(clustered), metric="cosine", searcher=graph)
 
 
-def test_nothing_that_is_added_is_missed(living, held_out):
-    grown = living.added(held_out[:100]).added(held_out[100:])
-    assert (living.n_samples, grown.n_samples) == (3000, 3500)
+def test_nothing_that_is_added_is_missed(dynamic, held_out):
+    grown = dynamic.added(held_out[:100]).added(held_out[100:])
+    assert (dynamic.n_samples, grown.n_samples) == (3000, 3500)
     distances, positions = grown.query(held_out, 5)
     assert_array_equal(positions[:, 0], np.arange(3000, 3500))
     assert (distances[:, 0] == 0).all()
-    assert living.query(held_out, 5)[1].max() < 3000
+    assert dynamic.query(held_out, 5)[1].max() < 3000
 
 
-def test_nothing_that_is_removed_is_found(living, clustered, held_out):
-    before = living.query(held_out, 10)[1]
+def test_nothing_that_is_removed_is_found(dynamic, clustered, held_out):
+    before = dynamic.query(held_out, 10)[1]
     gone = np.unique(before[:, :5])
-    shrunk = living.added(held_out[:50]).removed(np.append(gone, 3000))
+    shrunk = dynamic.added(held_out[:50]).removed(np.append(gone, 3000))
     _, positions = shrunk.query(held_out, 10)
     assert not np.isin(positions, gone).any()
     assert 3000 not in positions
     assert all(len(np.unique(row)) == 10 for row in positions)
     truth = shrunk.exact.query(held_out, 10, shrunk.subset())[1]
     assert np.mean([np.isin(a, b).mean() for a, b in zip(positions, truth, strict=True)]) > 0.98
-    assert_array_equal(living.query(held_out, 10)[1], before)
+    assert_array_equal(dynamic.query(held_out, 10)[1], before)
 
 
-def test_old_and_new_share_memory_and_do_not_disturb_each_other(living, held_out):
-    one, other = living.added(held_out[:1]), living.added(held_out[1:2])
+def test_old_and_new_share_memory_and_do_not_disturb_each_other(dynamic, held_out):
+    one, other = dynamic.added(held_out[:1]), dynamic.added(held_out[1:2])
     assert_array_equal(one.query(held_out[:1], 1)[1], [[3000]])
     assert_array_equal(other.query(held_out[1:2], 1)[1], [[3000]])
     assert_array_equal(one.query(held_out[:1], 1)[1], [[3000]])
-    assert np.shares_memory(living.vectors, one.vectors)
-    assert not np.shares_memory(one.vectors, other.vectors)
+    assert np.shares_memory(dynamic.vectors_at(), one.vectors_at())
+    assert not np.shares_memory(one.vectors_at(), other.vectors_at())
 
 
-def test_narrow_and_wide_filters_are_correct(living, held_out):
-    grown = living.added(held_out[:200]).removed(np.arange(0, 3000, 7))
+def test_narrow_and_wide_filters_are_correct(dynamic, held_out):
+    grown = dynamic.added(held_out[:200]).removed(np.arange(0, 3000, 7))
     rng = np.random.default_rng(0)
     for share in (0.002, 0.3, 0.95):
         mask = rng.random(3200) < share
@@ -152,7 +151,7 @@ def test_copies_of_which_the_first_are_removed_are_found(graph_index, clustered)
     vectors = clustered.copy()
     vectors[100:400] = vectors[5]
     exact = ExactIndex(vectors, metric="cosine")
-    index = LivingIndex(Vectors(vectors), metric="cosine", graph=PyNNDescentIndex(exact, random_state=0))
+    index = DynamicIndex(Vectors(vectors), metric="cosine", searcher=PyNNDescentIndex(exact, random_state=0))
     index = index.removed(np.append(5, np.arange(100, 395)))
     distances, positions = index.query(vectors[[100]], 8)
     assert_array_equal(positions[0, :5], np.arange(395, 400))
@@ -160,31 +159,95 @@ def test_copies_of_which_the_first_are_removed_are_found(graph_index, clustered)
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda index: pickle.loads(pickle.dumps(index))])
-def test_copies_and_pickles_answer_alike(living, held_out, again):
-    index = living.added(held_out[:10]).removed(np.array([3, 3001]))
+def test_copies_and_pickles_answer_alike(dynamic, held_out, again):
+    index = dynamic.added(held_out[:10]).removed(np.array([3, 3001]))
     other = again(index)
     for got, expected in zip(other.query(held_out, 7), index.query(held_out, 7), strict=True):
         assert_array_equal(got, expected)
     assert_array_equal(other.added(held_out[20:21]).query(held_out[20:21], 1)[1], [[3010]])
 
 
-def test_the_pickle_holds_the_vectors_once(living):
-    size = len(pickle.dumps(living))
-    assert size < 1.7 * living.vectors.nbytes + 30 * 3000 * 8
+def test_the_pickle_holds_the_vectors_once(dynamic):
+    size = len(pickle.dumps(dynamic))
+    assert size < 1.7 * dynamic.vectors_at().nbytes + 30 * 3000 * 8
 
 
-def test_it_is_worn_by_rule(clustered, graph_index):
+def test_it_is_stale_by_rule(clustered, graph_index):
     few = np.zeros((_FEW + 1, 64), dtype=np.float32)
     few[:, 0] = 1
-    exact = LivingIndex(Vectors(clustered), metric="cosine")
-    graph = LivingIndex(Vectors(clustered), metric="cosine", graph=graph_index)
-    assert not exact.added(few[:-1]).worn
-    assert exact.added(few).worn  # more than doubled
-    large = LivingIndex(Vectors(np.tile(few, (2, 1))), metric="cosine")
-    assert not large.added(few).added(few[:-2]).worn
-    assert large.added(few).added(few).added(few[:1]).worn
-    assert not graph.added(few[:-1]).worn
-    assert graph.added(few).worn
-    assert not graph.removed(np.arange(3000)).worn  # fewer than 5,000
-    assert not large.removed(np.arange(_FEW)).worn
-    assert large.removed(np.arange(_FEW + 1)).worn
+    exact = DynamicIndex(Vectors(clustered), metric="cosine")
+    graph = DynamicIndex(Vectors(clustered), metric="cosine", searcher=graph_index)
+    assert not exact.added(few[:-1]).stale
+    assert exact.added(few).stale  # more than doubled
+    large = DynamicIndex(Vectors(np.tile(few, (2, 1))), metric="cosine")
+    assert not large.added(few).added(few[:-2]).stale
+    assert large.added(few).added(few).added(few[:1]).stale
+    assert not graph.added(few[:-1]).stale
+    assert graph.added(few).stale
+    assert not graph.removed(np.arange(3000)).stale  # fewer than 5,000
+    assert not large.removed(np.arange(_FEW)).stale
+    assert large.removed(np.arange(_FEW + 1)).stale
+
+
+def test_it_is_all_that_a_gallery_asks_of_an_index(dynamic):
+    assert isinstance(dynamic, Index)
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "pynndescent"])
+@pytest.mark.parametrize("duplicates", [False, True])
+def test_what_cannot_be_found_keeps_its_place_and_changes_no_answer(
+    graph_index, clustered, held_out, algorithm, duplicates
+):
+    hidden = np.array([0, 7, 1500, 2999])
+    vectors, findable = clustered.copy(), np.ones(3000, dtype=bool)
+    vectors[hidden], findable[hidden] = 0, False
+    if duplicates:
+        vectors[100:110] = vectors[5]
+    rows = np.flatnonzero(findable)
+    settings = Settings(random_state=0)
+    _, whole = build_index(vectors, metric="cosine", algorithm=algorithm, findable=findable, settings=settings)
+    _, dense = build_index(vectors[rows], metric="cosine", algorithm=algorithm, settings=settings)
+    assert (whole.n_vectors, whole.n_samples) == (3000, 2996)
+    for Q, k in ((held_out, 10), (held_out[:1], 10), (held_out[:3], 2996)):
+        distances, positions = whole.query(Q, k)
+        expected_distances, expected = dense.query(Q, k)
+        assert_array_equal(positions, rows[expected])
+        assert_array_equal(distances, expected_distances)
+    assert_array_equal(next(whole.rank_all(held_out[:2]))[1], rows[next(dense.rank_all(held_out[:2]))[1]])
+    grown = whole.added(np.zeros((2, 64), dtype=np.float32), np.zeros(2, dtype=bool)).added(held_out[:1])
+    assert grown.query(held_out[:1], 1)[1].tolist() == [[3002]]
+    again = pickle.loads(pickle.dumps(grown.removed(np.array([9]))))
+    assert_array_equal(again.query(held_out, 5)[1], grown.removed(np.array([9])).query(held_out, 5)[1])
+
+
+@pytest.mark.parametrize("algorithm", ["exact", "pynndescent"])
+@pytest.mark.parametrize("duplicates", [False, True])
+def test_a_file_of_format_1_had_no_vector_for_what_cannot_be_found(
+    graph_index, clustered, held_out, algorithm, duplicates
+):
+    vectors = clustered.copy()
+    if duplicates:
+        vectors[100:110] = vectors[5]
+    _, dense = build_index(vectors, metric="cosine", algorithm=algorithm, settings=Settings(random_state=0))
+    dense = dense.added(held_out[:3]).removed(np.array([2, 3001]))
+    state = dense.to_arrays()
+    core = state.pop("searcher")
+    del state["n_hidden"]
+    state["graph"] = None if core is None else {"n": 3000, **core}
+    rows = np.setdiff1d(np.arange(3007), [0, 8, 1000, 3006])
+    loaded = load_index(algorithm, state, rows, 3007)
+    assert (loaded.n_vectors, loaded.n_samples) == (3007, 3001)
+    for k in (1, 10):
+        distances, positions = loaded.query(held_out, k)
+        expected_distances, expected = dense.query(held_out, k)
+        assert_array_equal(positions, rows[expected])
+        assert_array_equal(distances, expected_distances)
+    assert_array_equal(load_index(algorithm, state).query(held_out, 10)[1], dense.query(held_out, 10)[1])
+
+
+def test_what_could_never_be_found_does_not_make_an_index_stale():
+    findable = np.zeros(3 * _FEW, dtype=bool)
+    findable[:10] = True
+    _, index = build_index(np.ones((3 * _FEW, 2), dtype=np.float32), metric="euclidean", findable=findable)
+    assert not index.stale
+    assert not index.removed(np.arange(5)).stale
