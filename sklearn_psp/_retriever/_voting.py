@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_psp._retriever._inputs import check_labels, check_n_neighbors
 from sklearn_psp._retriever._results import vote
 from sklearn_psp.metrics import average_precision
-from sklearn_psp.utils._queries import mean_over_queries
+from sklearn_psp.utils._means import mean_over_queries
 
 __all__ = ["VotingMixin"]
 

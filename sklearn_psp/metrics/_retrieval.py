@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sklearn_psp.metrics._relevance import Hits, find_hits
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
-from sklearn_psp.utils._queries import mean_over_queries, query_weights
+from sklearn_psp.utils._means import mean_over_queries, query_weights
 
 __all__ = [
     "average_precision",

@@ -16,8 +16,8 @@ from sklearn_psp.metrics._relevance import relevance_from_labels
 from sklearn_psp.metrics._retrieval import mean_average_precision, mean_reciprocal_rank, recall_at_k
 from sklearn_psp.utils._flags import check_sample_weight
 from sklearn_psp.utils._labels import as_label_array
+from sklearn_psp.utils._means import NO_WEIGHT, NOTHING_RELEVANT
 from sklearn_psp.utils._pipeline import split_search
-from sklearn_psp.utils._queries import NO_WEIGHT, NOTHING_RELEVANT
 
 __all__ = [
     "make_retrieval_scorer",

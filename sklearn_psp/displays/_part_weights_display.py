@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._images import read_image, resize_image, thumbnail
 from sklearn_psp._retriever import NearestImageRetriever
-from sklearn_psp.displays._draw_weights import draw_weights
+from sklearn_psp.displays._draw_part_weights import draw_weights
 from sklearn_psp.utils._compat import Interval, validate_params
 from sklearn_psp.utils._pipeline import split_search
 from sklearn_psp.utils._validation import check_image_size

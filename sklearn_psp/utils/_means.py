@@ -1,4 +1,4 @@
-"""Means over queries: their weights, and the errors where no query is left to average."""
+"""Means over the queries of a search that have something to find, and the weights of queries."""
 
 from __future__ import annotations
 
