@@ -52,7 +52,7 @@ def exact_grid(
     Parameters
     ----------
     figure : Figure, SubFigure or None
-        What to draw into; None makes a new figure of the size of the grid.
+        The figure to draw into; None makes a new one of the size of the grid.
     widths, heights : sequence of float or None, inches
         The columns and the rows: gaps, captions and other fixed sizes, and None for a cell.
     cell_size : tuple of two floats, inches
@@ -63,7 +63,7 @@ def exact_grid(
     Returns
     -------
     figure : Figure or SubFigure
-        What to draw into.
+        The figure to draw into.
     grid : GridSpec
         The grid, with the gaps among its columns and rows.
     cell_size : tuple of two floats, inches
@@ -78,6 +78,7 @@ def exact_grid(
             sides.append(n_cells * cell_size[i] + fixed)
         else:
             sides.append((figure.bbox.width, figure.bbox.height)[i] / figure.dpi)
+            # In a figure smaller than its gaps axes still need some size: matplotlib refuses 0.
             cells.append(max((sides[i] - fixed) / max(n_cells, 1), GAP))
     if figure is None:
         pyplot = import_optional_dependency("matplotlib.pyplot", extra="plot", purpose=owner)
@@ -107,11 +108,11 @@ def image_box(
     Parameters
     ----------
     ax : Axes
-        What to draw into.
+        The axes to draw into.
     image : str, path-like, bytes, PIL.Image.Image, ndarray or None
         The image. The square stays empty if there is none, or it cannot be read.
     name : object
-        What is written into an empty square.
+        Text for an empty square.
     caption : sequence of object
         Lines below the square.
     cell_width : float, inches
@@ -152,7 +153,7 @@ def write_caption(ax: Axes, lines: Sequence[object], cell_width: float, weight: 
 
 
 def frame(ax: Axes, right: bool | None) -> None:
-    """Frame axes in the colour of what is right, wrong, or neither; in other widths too, for who sees no colours."""
+    """Frame axes as right, wrong or neither: by colour, and by width for readers who do not see the colours."""
     color = {None: _QUIET, True: RIGHT, False: WRONG}[right]
     for side in ax.spines.values():
         side.set(color=color, linewidth={None: 0.8, True: 2.5, False: 1.5}[right])
@@ -160,7 +161,7 @@ def frame(ax: Axes, right: bool | None) -> None:
 
 def n_characters(width: float) -> int:
     """Give the number of characters that fit into a width in inches, but at least four."""
-    return max(int(width / _CHARACTER), 4)
+    return max(int(width / _CHARACTER), 4)  # a shorter name could not be told from another
 
 
 def shorten(text: object, n_most: int) -> str:

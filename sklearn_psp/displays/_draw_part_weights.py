@@ -78,11 +78,11 @@ def draw_weights(
     part_weights : ndarray of shape (n_parts,)
         The weights.
     image : ndarray of shape (height, width, 3), uint8, RGB, or None
-        What lies below.
+        The image below the cells.
     image_size : tuple of two numbers
         (height, width) of the panels, in any unit.
     figure : Figure, SubFigure or None
-        What to draw into, if there are no axes; None makes a new figure.
+        The figure to draw into, if there are no axes; None makes a new one.
     axes : ndarray of shape (n_levels,), object, or None
         The axes to draw into.
     cell_size : float, inches
@@ -92,14 +92,14 @@ def draw_weights(
     include_values : bool
         Whether to write the weights where there is room.
     values_format : str
-        How they are written.
+        The format of the weights.
     colorbar : bool
         Whether to draw the colour bar.
 
     Returns
     -------
     figure : Figure or SubFigure
-        What was drawn into.
+        The figure that was drawn into.
     axes : ndarray of shape (n_levels,), object
         The axes of the levels.
     """

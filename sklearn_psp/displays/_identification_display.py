@@ -29,7 +29,7 @@ _MOST_COLUMNS = 3
 
 
 class IdentificationDisplay:
-    """Images with the faces that were found and who they are.
+    """Images with a box and a name for each face.
 
     It is recommended to make one with `from_estimator`, which also draws it. People who are enrolled have a solid green
     box, others a broken brown one.
@@ -37,7 +37,7 @@ class IdentificationDisplay:
     Parameters
     ----------
     images : iterable of (name, image)
-        What is shown: the name of each image, and the image, a path, bytes, a PIL image or an array.
+        The name of each image, and the image: a path, bytes, a PIL image or an array.
     faces : DataFrame
         As `FaceIdentifier.identify` returns it for these images, with positions from 0 as `image`.
     unknown_label : object, default="unknown"
@@ -46,13 +46,13 @@ class IdentificationDisplay:
     Attributes
     ----------
     images : list of (name, image)
-        What is shown.
+        The images with their names.
     faces : DataFrame
-        What was identified.
+        The identified faces.
     ax_ : ndarray of shape (n_images,), object
         The axes. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     See Also
     --------
@@ -86,7 +86,7 @@ class IdentificationDisplay:
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+            The figure to draw into. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=3.0, inches
             Side of an image's box in a new figure.
 
@@ -143,13 +143,13 @@ class IdentificationDisplay:
         X : collection of images
             Images.
         n_images : int, default=6
-            How many images to show.
+            Number of images to show.
         select : {"first", "random"}, default="first"
             Which images to show.
         random_state : int, RandomState instance or None, default=None
             Seed of "random".
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure.
+            The figure to draw into. None makes a new one.
 
         Returns
         -------

@@ -39,15 +39,15 @@ class ShownMatch:
     images : sequence of two of str, path-like, bytes, PIL.Image.Image, ndarray or None
         The images.
     names : sequence of two str
-        What they are called.
+        Their names.
     same : bool or None
-        Whether they were taken for the same person; None if they could not be compared.
+        The decision whether they show the same person; None if they could not be compared.
     score : float
-        How alike they are.
+        Their similarity.
     probability : float
-        How probable it is that it is the same person.
+        Probability that they show the same person.
     right : bool or None, default=None
-        Whether that is right; None where that is not known.
+        Whether the decision is right; None where that is not known.
 
     See Also
     --------
@@ -69,27 +69,27 @@ class ShownMatch:
 
 
 class MatchDisplay:
-    """Pairs of faces, one row a pair: the images, the score, and whether they were taken for the same person.
+    """Pairs of faces, one row a pair: the images, the score, and the decision.
 
     It is recommended to make one with `from_estimator`, which also draws it.
 
     Parameters
     ----------
     matches : sequence of ShownMatch
-        What is shown, from top to bottom.
+        The pairs, from top to bottom.
     threshold : float
         The score from which on a pair is accepted.
 
     Attributes
     ----------
     matches : tuple of ShownMatch
-        What is shown, from top to bottom.
+        The pairs, from top to bottom.
     threshold : float
         The threshold.
     ax_ : ndarray of shape (n_pairs, 3), object
         The axes: both images and the text. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     See Also
     --------
@@ -118,7 +118,7 @@ class MatchDisplay:
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+            The figure to draw into. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=1.4, inches
             Side of an image's box in a new figure.
 
@@ -181,14 +181,14 @@ class MatchDisplay:
         y : array-like of shape (n_pairs,), bool or 0 and 1, default=None
             1 for a pair of the same person; with it, right decisions are green and wrong ones red.
         n_pairs : int, default=5
-            How many pairs to show.
+            Number of pairs to show.
         select : {"first", "random", "worst"}, default="first"
             Which pairs to show. "worst" are those on the wrong side of the threshold, the farthest first, and then
             those nearest to it; it needs y.
         random_state : int, RandomState instance or None, default=None
             Seed of "random".
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure.
+            The figure to draw into. None makes a new one.
 
         Returns
         -------
@@ -236,7 +236,7 @@ class MatchDisplay:
 
 
 def _write_decision(ax: Axes, match: ShownMatch, threshold: float) -> None:
-    """Write what was decided about a pair beside it."""
+    """Write the decision on a pair beside it."""
     style: dict[str, Any] = {"transform": ax.transAxes, "ha": "left", "va": "center", "parse_math": False}
     if match.same is None:
         ax.text(0.05, 0.5, "not compared", fontsize=9, **style)

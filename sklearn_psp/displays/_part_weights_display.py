@@ -69,7 +69,7 @@ class PartWeightsDisplay:
         The axes of the levels, in the order of `parts`; 0 to 1 from left to right and from top to bottom, as the boxes.
         Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     Raises
     ------
@@ -144,7 +144,7 @@ class PartWeightsDisplay:
         ax : matplotlib.axes.Axes, array-like of shape (n_levels,) of them, or None, default=None
             The axes to draw into, one for each level. None makes them.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to make axes in. None makes a new figure with `matplotlib.pyplot`.
+            The figure to make axes in. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=2.0, inches
             Side of a panel in a new figure, or of the square of its area.
         cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
@@ -152,7 +152,7 @@ class PartWeightsDisplay:
         include_values : bool, default=True
             Whether to write the weights into cells with room for them.
         values_format : str, default=".2f"
-            How to write them, as for `format`.
+            Their format, as for `format`.
         colorbar : bool, default=True
             Whether to draw the colour bar.
 
@@ -211,7 +211,7 @@ class PartWeightsDisplay:
         ax : matplotlib.axes.Axes, array-like of shape (n_levels,) of them, or None, default=None
             The axes to draw into, as for `plot`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to make axes in, as for `plot`.
+            The figure to make axes in, as for `plot`.
         cell_size : float, default=2.0, inches
             Side of a panel in a new figure, or of the square of its area.
         cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
@@ -219,7 +219,7 @@ class PartWeightsDisplay:
         include_values : bool, default=True
             Whether to write the weights into cells with room for them.
         values_format : str, default=".2f"
-            How to write them, as for `format`.
+            Their format, as for `format`.
         colorbar : bool, default=True
             Whether to draw the colour bar.
 

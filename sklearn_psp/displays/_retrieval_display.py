@@ -1,4 +1,4 @@
-"""RetrievalDisplay: queries beside the images found for them."""
+"""RetrievalDisplay: queries beside their results."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class RetrievalDisplay:
     Parameters
     ----------
     queries : sequence of ShownQuery
-        What is shown, from top to bottom.
+        The queries with their results, from top to bottom.
 
     Attributes
     ----------
     queries : tuple of ShownQuery
-        What is shown, from top to bottom; images have at most 256 pixels a side.
+        The queries with their results, from top to bottom; images have at most 256 pixels a side.
     ax_ : ndarray of shape (n_queries, 1 + n_results), object
         The axes: the query, then its results by rank. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     See Also
     --------
@@ -98,12 +98,12 @@ class RetrievalDisplay:
 
     @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
     def plot(self, *, figure: Figure | SubFigure | None = None, cell_size: float = 1.4) -> RetrievalDisplay:
-        """Draw the queries and what was found.
+        """Draw the queries and their results.
 
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+            The figure to draw into. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=1.4, inches
             Side of an image's box in a new figure.
 
@@ -157,7 +157,7 @@ class RetrievalDisplay:
         random_state: int | np.random.RandomState | None = None,
         figure: Figure | SubFigure | None = None,
     ) -> RetrievalDisplay:
-        """Search, and draw what was found.
+        """Search, and draw the results.
 
         Parameters
         ----------
@@ -170,9 +170,9 @@ class RetrievalDisplay:
         y : array-like of shape (n_queries,), default=None
             True labels of the queries. None marks nothing as right or wrong, but for X=None takes the gallery's own.
         n_neighbors : int, default=5
-            How many results of each query to show.
+            Number of results to show of each query.
         n_queries : int, default=5
-            How many queries to show.
+            Number of queries to show.
         select : {"first", "random", "worst"}, default="first"
             Which queries to show, if there are more: the first, any, or those of the lowest average precision within
             the results shown, worst first.
@@ -186,7 +186,7 @@ class RetrievalDisplay:
         random_state : int, RandomState instance or None, default=None
             Seed of `select="random"`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into, as for `plot`.
+            The figure to draw into, as for `plot`.
 
         Returns
         -------
@@ -262,7 +262,7 @@ class RetrievalDisplay:
         random_state: int | np.random.RandomState | None = None,
         figure: Figure | SubFigure | None = None,
     ) -> RetrievalDisplay:
-        """Draw what `retrieve` has found.
+        """Draw the results of `retrieve`.
 
         Parameters
         ----------
@@ -277,16 +277,16 @@ class RetrievalDisplay:
         y : array-like of shape (n_queries,), default=None
             True labels, in the order of `query_images`. None marks nothing as right or wrong.
         n_neighbors : int or None, default=None
-            How many results of each query to show; None shows all.
+            Number of results to show of each query; None shows all.
         n_queries : int, default=5
-            How many queries to show.
+            Number of queries to show.
         select : {"first", "random", "worst"}, default="first"
             Which queries of the table to show, if there are more: the first, any, or those of the lowest average
             precision within the results shown, worst first.
         random_state : int, RandomState instance or None, default=None
             Seed of `select="random"`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into, as for `plot`.
+            The figure to draw into, as for `plot`.
 
         Returns
         -------
@@ -377,7 +377,7 @@ def _take(X: Any, places: np.ndarray, n_rows: int) -> Any:
 
 
 def _refuse_descriptors(shown: Sequence[ShownQuery], queries: ImageLookup, chosen: np.ndarray) -> None:
-    """Say what is missing where X looked like images, such as a list of rows, but holds none."""
+    """Refuse an X that looked like images, such as a list of rows, but holds none, and say what is missing."""
     if any(query.image is not None for query in shown):
         return
     if not any(isinstance(queries.source(place), str | bytes | os.PathLike) for place in chosen):

@@ -1,4 +1,4 @@
-"""What is shown of a search: its queries and results, which of them, and the images that belong to their names."""
+"""The part of a search that is shown: its queries and results, chosen and marked, with their images found by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ShownResult:
     label : object, default=None
         Its label; None if it has none.
     right : bool or None, default=None
-        Whether it is what the query asked for; None where that is not known.
+        Whether it has the label of the query; None where that is not known.
 
     See Also
     --------
@@ -75,9 +75,9 @@ class ShownQuery:
     image : str, path-like, bytes, PIL.Image.Image, ndarray or None
         The image. None if there is none to be shown.
     caption : str
-        What it is called.
+        Its name.
     results : sequence of ShownResult
-        What was found, nearest first.
+        Its results, nearest first.
     label : object, default=None
         Its true label; None if that is not known.
 
@@ -106,7 +106,7 @@ def check_results(results: pd.DataFrame, n_neighbors: int | None) -> pd.DataFram
     results : DataFrame
         As `retrieve` returns it.
     n_neighbors : int or None
-        How many results to keep of each query; None keeps all.
+        Number of results to keep of each query; None keeps all.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def choose_worst(query_of: np.ndarray, right: np.ndarray, n_available: int, n_sh
     n_available : int
         Number of queries.
     n_shown : int
-        How many to choose.
+        Number of queries to choose.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def show_queries(
     queries: ImageLookup,
     gallery: ImageLookup,
 ) -> tuple[ShownQuery, ...]:
-    """Put together what is shown.
+    """Put queries, results and their images together.
 
     Parameters
     ----------
@@ -347,9 +347,9 @@ class ImageLookup:
         Parameters
         ----------
         shown : sequence of ShownQuery
-            What is shown; the ids of its results are names here.
+            The queries shown; the ids of their results are names here.
         images : array-like, mapping, Series or None
-            What the user passed as `gallery_images`.
+            The user's `gallery_images`.
 
         Raises
         ------

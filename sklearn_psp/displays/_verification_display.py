@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VerificationDisplay"]
 
-_GENUINE, _IMPOSTOR = RIGHT, WRONG
+_GENUINE, _IMPOSTOR = RIGHT, WRONG  # in the colours of right and wrong results
 _THRESHOLD = "#1f1f1f"
 # Labels of a DET curve: steps of about the same width by normal deviates.
 _TICKS = np.array([1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99])
@@ -59,7 +59,7 @@ class VerificationDisplay:
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     threshold : float or None, default=None
         The threshold to mark; a pair is accepted if its score is at or above it. None marks none.
     name : str or None, default=None
@@ -211,7 +211,7 @@ class VerificationDisplay:
         y : array-like of shape (n_pairs,), bool or 0 and 1
             1 for a genuine pair (the same person), 0 for an impostor pair.
         kind : {"roc", "det", "histogram"}, default="roc"
-            What to draw, as for `plot`.
+            The kind of drawing, as for `plot`.
         threshold : "fitted", float, "accuracy", "eer", tuple ("far", rate) or None, default="fitted"
             The threshold to mark: that of the estimator, or as for `from_predictions`.
         name : str or None, default=None
@@ -288,9 +288,9 @@ class VerificationDisplay:
         y_true : array-like of shape (n_pairs,), bool or 0 and 1
             1 for a genuine pair (the same person), 0 for an impostor pair.
         scores : array-like of shape (n_pairs,), float
-            How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+            Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
         kind : {"roc", "det", "histogram"}, default="roc"
-            What to draw, as for `plot`.
+            The kind of drawing, as for `plot`.
         threshold : float, "accuracy", "eer", tuple ("far", rate) or None, default=None
             The threshold to mark with its rates, or the target it is to reach on these pairs, as for
             `sklearn_psp.metrics.threshold_at`. None marks none.

@@ -39,7 +39,7 @@ def rate_interval(n_errors: npt.ArrayLike, n: npt.ArrayLike, *, confidence: floa
     n : int >= 1 or array-like of int
         Number of comparisons that could have been errors.
     confidence : float in (0, 1), default=0.95
-        How often the interval covers the true rate, at least.
+        Least probability that the interval covers the true rate.
 
     Returns
     -------
@@ -97,14 +97,14 @@ def group_error_rates(
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`, and the negative
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`, and the negative
         threshold.
     threshold : float
         A pair is accepted if its score is at or above it.
     groups : array-like of shape (n_pairs,)
         The group of each pair, such as a column of a DataFrame; pairs with a missing one are left out.
     confidence : float in (0, 1), default=0.95
-        How often the intervals cover the true rates, at least, if pairs are independent.
+        Least probability that an interval covers the true rate, if pairs are independent.
 
     Returns
     -------
@@ -195,15 +195,15 @@ def threshold_interval(
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     target : {"accuracy", "eer"} or tuple ("far", rate)
-        What the threshold is to reach, as for `threshold_at`.
+        The target that the threshold is to reach, as for `threshold_at`.
     items : array-like of shape (n_pairs, 2) or None, default=None
         The two images, or people, of each pair, as numbers or names. None draws pairs, as if none shared any.
     confidence : float in (0, 1), default=0.95
         Share of the resampled thresholds that the interval holds.
     n_resamples : int, default=500
-        How often pairs are drawn.
+        Number of resamples.
     random_state : int, RandomState instance or None, default=None
         Seed of the drawing.
 
@@ -220,7 +220,7 @@ def threshold_interval(
     See Also
     --------
     threshold_at : The threshold itself.
-    rate_interval : How far a rate may be off.
+    rate_interval : The interval of a rate.
 
     Notes
     -----

@@ -31,7 +31,7 @@ def lfw_accuracy(y_true: npt.ArrayLike, scores: npt.ArrayLike, folds: npt.ArrayL
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     folds : array-like of shape (n_pairs,)
         The fold of each pair, such as the column `fold` of `read_lfw_pairs`: integers, strings or any labels. No person
         should be in two folds.

@@ -61,7 +61,7 @@ def relevance_from_labels(y_query: npt.ArrayLike, y_ranked: npt.ArrayLike) -> np
 
 
 def _natively_comparable(a: np.dtype, b: np.dtype) -> bool:
-    """Whether numpy compares the dtypes element by element with missing values unequal, as NaN and NaT are."""
+    """Tell whether numpy compares the dtypes element by element, with missing values (NaN, NaT) unequal."""
     numeric = "biuf"
     return (a.kind in numeric and b.kind in numeric) or (a.kind == b.kind and a.kind in "UMm")
 

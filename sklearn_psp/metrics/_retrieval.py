@@ -175,7 +175,7 @@ def recall_at_k(
     relevance : array-like of shape (n_queries, n_ranked), bool or number >= 0
         Relevance of the ranked items, best first; whatever is above 0 is relevant.
     k : int >= 1, default=1
-        How many items are looked at, junk not counted. A shorter ranking is looked at to its end.
+        Number of items that count, without junk. Of a shorter ranking all count.
     n_relevant : array-like of shape (n_queries,), int, default=None
         Number of relevant items of each query in the whole gallery, junk left out. Queries with 0 are left out. None
         counts every query, and one that found nothing has failed.
@@ -233,7 +233,7 @@ def precision_at_k(
     relevance : array-like of shape (n_queries, n_ranked), bool or number >= 0
         Relevance of the ranked items, best first; whatever is above 0 is relevant.
     k : int >= 1, default=1
-        How many items are looked at, junk not counted. The places that a shorter ranking leaves empty count as wrong.
+        Number of items that count, without junk. The places that a shorter ranking leaves empty count as wrong.
     n_relevant : array-like of shape (n_queries,), int, default=None
         Number of relevant items of each query in the whole gallery, junk left out. Queries with 0 are left out. None
         counts every query, and one that found nothing scores 0.

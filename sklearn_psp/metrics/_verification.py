@@ -42,7 +42,7 @@ def error_rates(
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike, such as a cosine similarity. For distances pass
+        Similarity of the two of each pair; higher is more alike, such as a cosine similarity. For distances pass
         `-distances`.
     sample_weight : array-like of shape (n_pairs,), default=None
         Weights of the pairs.
@@ -102,7 +102,7 @@ def far_frr(
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`, and the negative
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`, and the negative
         threshold.
     threshold : float or array-like
         A pair is accepted if its score is at or above it.
@@ -124,7 +124,7 @@ def far_frr(
     See Also
     --------
     error_rates : The rates at all thresholds, and their equations.
-    rate_interval : How far the true rate may be from a measured one.
+    rate_interval : The confidence interval of a rate.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def equal_error_rate(
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     sample_weight : array-like of shape (n_pairs,), default=None
         Weights of the pairs.
 
@@ -202,7 +202,7 @@ def tar_at_far(y_true: npt.ArrayLike, scores: npt.ArrayLike, far: float) -> floa
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     far : float in (0, 1]
         The false acceptance rate that is tolerated.
 
@@ -248,7 +248,7 @@ def threshold_at(y_true: npt.ArrayLike, scores: npt.ArrayLike, target: str | tup
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     target : {"accuracy", "eer"} or tuple ("far", rate)
         "accuracy" decides most pairs rightly; among equals it accepts the fewest. "eer" brings the false acceptance
         and the false rejection rate as close to each other as it can be. `("far", 0.001)` accepts as many genuine
