@@ -1,16 +1,16 @@
 """
 Images in a DataFrame
-=======================
+=====================
 
 A table with a column of images and other columns beside it: described together by a `ColumnTransformer`, searched as
-a whole, and the results joined with the table again.
+a whole, and the results merged with the table.
 """
 
 # %%
 # The table
 # ---------
 #
-# One row a photograph: its file, what it shows, and two numbers.
+# One row a photograph: its file, its subject, and two numbers.
 
 import matplotlib.pyplot as plt
 from PIL import Image
@@ -31,8 +31,8 @@ frame.drop(columns="filename").head()
 # Describe and search
 # -------------------
 #
-# The image's descriptor is a vector of unit length. `transformer_weights` says how much the proportions of the
-# image count beside it. The metadata is whatever the results should show.
+# The descriptor of an image is a vector of unit length. `transformer_weights` says how much the image's proportions
+# count beside it. The metadata are the columns that the results should show.
 
 featurizer = PSPNetFeaturizer(image_size=128, precision="float32", batch_size=8)
 columns = ColumnTransformer(
@@ -58,13 +58,13 @@ pairs.sort_values("distance").head().round({"distance": 2, "megapixels": 2})
 # Results are a DataFrame
 # -----------------------
 #
-# Columns of the table that were not given as metadata are joined by the id.
+# Columns of the table that were not given as metadata are merged by the id.
 
-joined = pairs.merge(frame[["aspect"]], left_on="id", right_index=True).merge(
+merged = pairs.merge(frame[["aspect"]], left_on="id", right_index=True).merge(
     frame[["aspect"]], left_on="query", right_index=True, suffixes=("_found", "_query")
 )
-same_way_up = (joined["aspect_found"] > 1) == (joined["aspect_query"] > 1)
-print(f"{same_way_up.sum()} of {len(joined)} nearest images are landscape, or not, like the query")
+same_way_up = (merged["aspect_found"] > 1) == (merged["aspect_query"] > 1)
+print(f"{same_way_up.sum()} of {len(merged)} nearest images are landscape, or not, like the query")
 
 # %%
 # The nearest other image of some of them:

@@ -2,8 +2,8 @@
 Faces
 =====
 
-Faces are found and aligned, people enrolled, and images told whose they are; thresholds come from images whose
-people are known. It needs the extra `faces`. Before you do this with anybody's images, read the page on responsible
+Faces are found and aligned, people are enrolled and recognised in other images; thresholds are learned from images
+of known people. It needs the extra `faces`. Before you do this with anybody's images, read the page on responsible
 use of the user guide.
 """
 
@@ -35,9 +35,9 @@ aligner.faces_[["left", "top", "right", "bottom", "confidence", "selected"]].rou
 # Same or not
 # -----------
 #
-# No installed package has photographs of many people, so that a hundred people are made up here: descriptors that
-# differ from image to image, as those of faces do. With images everything is the same, but for
-# `featurizer=None`: pairs are then two columns of paths.
+# No installed package has photographs of many people, so a hundred people are made up here: descriptors that differ
+# from image to image, as those of faces do. With images everything is the same, without `featurizer=None`: pairs are
+# then two columns of paths.
 
 random = np.random.default_rng(0)
 faces = random.normal(size=(100, 32))
@@ -76,19 +76,19 @@ plt.show()
 # Who is it?
 # ----------
 #
-# Forty people are enrolled with three images each. Thirty others are strangers that the threshold is fitted on, and
-# another thirty are met later. `fpir` is the share of strangers that may be given a name.
+# Forty people are enrolled with three images each. Thirty others are not enrolled and fit the threshold, and another
+# thirty are met later. `fpir` is the share of images of people who are not enrolled that may be given a name.
 
-enrolled, known_strangers = np.repeat(np.arange(40), 3), np.repeat(np.arange(40, 70), 5)
-names = [f"person {i:02d}" for i in enrolled] + ["unknown"] * len(known_strangers)
-gallery = np.concatenate([photographs_of(enrolled), photographs_of(known_strangers)])
+enrolled, others = np.repeat(np.arange(40), 3), np.repeat(np.arange(40, 70), 5)
+names = [f"person {i:02d}" for i in enrolled] + ["unknown"] * len(others)
+gallery = np.concatenate([photographs_of(enrolled), photographs_of(others)])
 identifier = FaceIdentifier(featurizer=None, fpir=0.02).fit(gallery, names)
 
 met = np.repeat(np.arange(70, 100), 5)
 named = identifier.predict(photographs_of(met)) != "unknown"
 probes = np.repeat(np.arange(40), 5)
 found = identifier.predict(photographs_of(probes)) == [f"person {i:02d}" for i in probes]
-print(f"strangers given a name: {named.sum()} of {len(named)}; people found: {found.sum()} of {len(found)}")
+print(f"not enrolled, but given a name: {named.sum()} of {len(named)}; people found: {found.sum()} of {len(found)}")
 identifier.identify(photographs_of([0, 1, 99])).loc[:, ["name", "score", "probability", "runner_up"]].round(3)
 
 # %%

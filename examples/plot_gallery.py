@@ -1,6 +1,6 @@
 """
-A gallery that lives
-====================
+A gallery that changes
+======================
 
 A gallery of photographs and distorted copies of them: near-duplicates are found, images removed and added, results
 filtered and re-ranked, and all of it is saved to a file.
@@ -29,7 +29,7 @@ gallery.n_samples_fit_
 
 # %%
 # Images are added as they come
-# -------------------------------
+# -----------------------------
 # Five copies of each photograph, described with the featurizer as it is: it is fitted once.
 copies = make_distorted_copies(photographs.filenames, photographs.target)
 keep = [i for i, kind in enumerate(copies.kind) if kind != "close-up"]
@@ -51,7 +51,7 @@ groups = gallery.find_duplicates(radius=0.06)
 groups.head(8)
 
 # %%
-# What is not needed is removed by its id, and not found from then on.
+# Images that are not needed are removed by their ids, and not found from then on.
 first = groups.groupby("group")["id"].first()
 gallery.remove(groups.loc[~groups["id"].isin(first), "id"])
 gallery.n_samples_fit_
@@ -71,7 +71,7 @@ gallery.retrieve(query, where=["chelsea", "rocket", "coffee"])
 # %%
 # A better order
 # --------------
-# A close-up is far from the whole image, but near a crop that is near it: diffusion goes that way.
+# A close-up is far from the whole image, but near a crop that is near it: diffusion finds this path.
 shown = dict(zip([*names, *ids], [*photographs.filenames, *(copies.images[i] for i in keep)], strict=True))
 plain = gallery.score(queries, labels)
 RetrievalDisplay.from_estimator(gallery, queries, labels, select="worst", n_queries=3, gallery_images=shown)

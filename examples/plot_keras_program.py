@@ -20,7 +20,7 @@ classes; `compile`, `fit` with validation data, `evaluate`, `predict`. Here is t
 #    predictions = model.predict(val_data).argmax(axis=1)
 #    model.save("model.keras")
 #
-# and what stands for each of its lines:
+# and the counterpart of each of its lines:
 #
 # ==============================  ==================================================================================
 # the program                     here
@@ -62,7 +62,7 @@ photographs = load_photographs()
 
 
 def write_copies(name, seed):
-    """Write copies of all photographs; return a table of paths, labels and what was done."""
+    """Write copies of all photographs; return a table of paths, labels and kinds of distortion."""
     copies = make_distorted_copies(photographs.filenames, photographs.target_names, random_state=seed)
     table = pd.DataFrame({"label": copies.target, "kind": copies.kind})
     table["path"] = [str(Path(folder.name, f"{name}-{i}.jpg")) for i in range(len(table))]

@@ -1,6 +1,6 @@
 """
-Which part counts how much
-==========================
+Weights of parts
+================
 
 The global feature is a weighted sum of the parts' local features. The weights are uniform, given, or learned from
 labels; here they are drawn on images.
@@ -10,8 +10,8 @@ labels; here they are drawn on images.
 # Pages with the same layout
 # --------------------------
 #
-# What tells images apart often stands in the same place: a logo, a face, the figure on a page. Here 48 pages are
-# made of photographs. The upper right quarter shows a piece of one of six photographs, by which the page is to be
+# The feature that tells images apart is often in the same place: a logo, a face, the figure on a page. Here 48 pages
+# are made of photographs. The upper right quarter shows a piece of one of six photographs, by which the page is to be
 # found again; all the rest is a piece of any other photograph.
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 The sequence of parts
 =====================
 
-What `bin_sizes` and `part_order` mean, drawn on an image; and the descriptors of the parts, compared one by one.
+The meaning of `bin_sizes` and `part_order`, drawn on an image; and the descriptors of the parts, compared one by one.
 """
 
 # %%

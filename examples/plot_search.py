@@ -54,8 +54,8 @@ print(f"mean average precision: {gallery.score(copies.images, copies.target):.3f
 # Queries beside what they found
 # ------------------------------
 #
-# One copy of each kind. The image that it was made from has a green frame and a tick. The index of the queries says
-# what they are called.
+# One copy of each kind. The image that it was made from has a green frame and a tick. The index of the queries
+# gives them their names.
 
 n_kinds = len(set(copies.kind))
 shown = [kind + n_kinds * (kind % len(chosen)) for kind in range(n_kinds)]

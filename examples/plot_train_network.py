@@ -2,7 +2,7 @@
 Train for searching
 ===================
 
-What a classifier has learned serves a search: `featurizer_` is the trained network with its parts. Here the same
+A trained classifier also serves a search: its `featurizer_` is the trained network with its parts. Here the same
 images are searched with features as they are, with projections trained on labels, and with a network whose last stage
 was trained.
 """
@@ -63,8 +63,8 @@ table = pd.DataFrame(rows, columns=["features", "length", "accuracy", "mean aver
 table.round(3)
 
 # %%
-# As classifiers the three are much alike: a head leaves aside what does not matter for the classes. A search with
-# features as they are cannot, and so it is the search that gains. The projections are the cheaper way, and make
+# As classifiers the three are much alike: a head ignores what does not matter for the classes. A search with untrained
+# features cannot, so it is the search that gains. The projections are the cheaper way, and make
 # descriptors short as well. All three know these twenty classes; other classes may gain less.
 
 models["last stage"].history_.round(3)

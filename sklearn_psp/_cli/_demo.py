@@ -1,18 +1,18 @@
-"""The command `demo`: photographs searched with distorted copies of them, measured beside plain global pooling."""
+"""The command `demo`: photographs searched with distorted copies of them, and measured against global pooling."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import Bunch
 
 from sklearn_psp._cli._files import display_name
-from sklearn_psp._cli._page import Page, write_page
-from sklearn_psp._cli._report import print_results
+from sklearn_psp._cli._output import Page, print_results, write_page
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.datasets import load_photographs, make_distorted_copies
@@ -23,12 +23,12 @@ __all__ = ["Outcome", "compare", "demo"]
 
 _OURS = "part sequence (default)"
 _PLAIN = "global average pooling"
-# Global average pooling, as everybody takes it from a network.
+# Global average pooling as it is usually taken from a network, without the steps of our default.
 _PLAIN_PARAMETERS = {"bin_sizes": (1,), "pooling": "avg", "center": False, "scales": (1.0,)}
 
 
 class Outcome(NamedTuple):
-    """What one way to describe images found.
+    """The result of one search with one descriptor.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     relevance: np.ndarray
 
 
-def compare(gallery, queries, **parameters) -> dict[str, Outcome]:
+def compare(gallery: Bunch, queries: Bunch, **parameters: Any) -> dict[str, Outcome]:
     """Search with the default featurizer and with global average pooling.
 
     Parameters
@@ -151,11 +151,11 @@ def _verdict(scores: pd.DataFrame) -> int:
     return 1
 
 
-def _caption(photographs, copies, query: int) -> str:
+def _caption(photographs: Bunch, copies: Bunch, query: int) -> str:
     return f"{photographs.titles[copies.target[query]]}, {copies.kind[query]}"
 
 
-def _shown_queries(found: pd.DataFrame, photographs, copies) -> list[ShownQuery]:
+def _shown_queries(found: pd.DataFrame, photographs: Bunch, copies: Bunch) -> list[ShownQuery]:
     return [
         ShownQuery(
             copies.images[query],

@@ -1,4 +1,4 @@
-"""Finding image files."""
+"""Image files that a command is given: found, named, and where its page may be written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = frozenset({
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Image files in a folder and all folders below it.
+    """List the image files in a folder and all folders below it.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def find_gallery(folders: Sequence[Path]) -> list[Path]:
-    """All images to be searched.
+    """List all images to be searched.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def find_gallery(folders: Sequence[Path]) -> list[Path]:
 
 
 def find_queries(queries: Sequence[Path], folders: Sequence[Path]) -> tuple[list[Path], set[Path]]:
-    """All images to search for.
+    """List all images to search for.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def check_output(path: Path) -> None:
 
 
 def display_name(path: os.PathLike, folders: Iterable[Path] = ()) -> str:
-    """A path for people: below the folder it was found in, and text whatever bytes it holds."""
+    """Name a path for people: below the folder it was found in, and text whatever bytes it holds."""
     for folder in folders:
         if Path(path).is_relative_to(folder):
             path = Path(path).relative_to(folder)

@@ -1,4 +1,4 @@
-"""Reading the command line."""
+"""The command line: its arguments, and the command that they call."""
 
 from __future__ import annotations
 

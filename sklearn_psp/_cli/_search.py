@@ -1,26 +1,23 @@
-"""The command `search`: the nearest images in a folder of one's own."""
+"""The command `search`: the nearest images in a folder."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from sklearn_psp._cli._files import display_name, find_gallery, find_queries
-from sklearn_psp._cli._page import Page, write_page
-from sklearn_psp._cli._report import print_results, print_unreadable
+from sklearn_psp._cli._output import Page, print_results, print_unreadable, write_page
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._images import read_image
 from sklearn_psp._retriever import NearestImageRetriever
 from sklearn_psp.displays import ShownQuery, ShownResult
-from sklearn_psp.exceptions import ImageInputError, ImageReadError, ImageReadWarning
+from sklearn_psp.exceptions import ImageInputError, ImageReadError
 
 __all__ = ["search"]
 
@@ -49,51 +46,36 @@ def search(args: argparse.Namespace) -> int:
     # Before the gallery is described, which may take long.
     _check_queries(named)
 
-    featurizer = PSPNetFeaturizer(
-        args.backbone, weights=args.weights, device=args.device, on_error="nan", verbose=not args.quiet
-    )
-    retriever = NearestImageRetriever(args.n_neighbors, featurizer=featurizer, on_invalid="skip")
+    featurizer = PSPNetFeaturizer(args.backbone, weights=args.weights, device=args.device, verbose=not args.quiet)
     start = time.perf_counter()
-    unreadable = []
-    with _collecting(unreadable):
-        retriever.fit([str(path) for path in gallery])
-        # One more than asked for: a query that is in the gallery finds itself.
-        found = retriever.retrieve([str(path) for path in queries], args.n_neighbors + 1)
+    rows, failures = featurizer.fit_describe([str(path) for path in gallery])
+    query_rows, query_failures = featurizer.describe([str(path) for path in queries])
+    if len(query_failures) == len(queries):
+        raise ImageReadError("QUERY: none of the images to search for could be read", query_failures)
+    retriever = NearestImageRetriever(args.n_neighbors, on_invalid="skip").fit(rows)
+    # One more than asked for: a query that is in the gallery finds itself.
+    found = retriever.retrieve(query_rows, args.n_neighbors + 1)
     seconds = time.perf_counter() - start
     found = _without_own(found, queries, gallery, args.n_neighbors)
-    unreadable = pd.concat([pd.DataFrame(columns=["source", "reason"]), *unreadable]).drop_duplicates("source")
-    if len(unreadable[unreadable["source"].isin([str(path) for path in queries])]) == len(queries):
-        raise ImageReadError("QUERY: none of the images to search for could be read", unreadable)
+    # An image that is searched for and in the gallery too has failed twice.
+    failed = pd.concat([failures, query_failures]).drop_duplicates("source")
+    unreadable = [(display_name(row.source), row.reason) for row in failed.itertuples()]
 
     found["name"] = [display_name(gallery[position], folders) for position in found["id"]]
     for query, results in found.groupby("query"):
         print_results(display_name(queries[query]), results)
-    print_unreadable([(display_name(row.source), row.reason) for row in unreadable.itertuples()])
-    n_read = retriever.n_samples_fit_ - len(retriever.skipped_)
-    summary = f"{n_read:,} images searched for {found['query'].nunique():,} in {seconds:.1f} s"
+    print_unreadable(unreadable)
+    summary = f"{len(gallery) - len(failures):,} images searched for {found['query'].nunique():,} in {seconds:.1f} s"
     print(summary)
     if not args.no_page:
         page = Page(
             title="Nearest images",
             introduction=f"{summary}, in {', '.join(display_name(folder) for folder in folders)}.",
             queries=_shown_queries(found, queries, gallery),
-            unreadable=[(display_name(row.source), row.reason) for row in unreadable.itertuples()],
+            unreadable=unreadable,
         )
         print(f"Page written to {display_name(write_page(page, args.output, verbose=not args.quiet))}")
     return 0
-
-
-@contextmanager
-def _collecting(errors: list[pd.DataFrame]) -> Iterator[None]:
-    """Keep what `ImageReadWarning` tells instead of showing it; other warnings are passed on."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ImageReadWarning)
-        yield
-    for warning in caught:
-        if isinstance(warning.message, ImageReadWarning):
-            errors.append(warning.message.errors)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _check_queries(paths: set[Path]) -> None:

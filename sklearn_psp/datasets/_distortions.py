@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from sklearn.utils import Bunch, check_consistent_length, check_random_state
 
 __all__ = ["DISTORTIONS", "make_distorted_copies"]
 
 
-def make_distorted_copies(filenames, target, *, random_state=0):
+def make_distorted_copies(
+    filenames: Sequence[Any], target: npt.ArrayLike, *, random_state: int | np.random.RandomState | None = 0
+) -> Bunch:
     """Make seven distorted copies of every image.
 
     The copies are queries whose right answer is known: the image they were made from. The kinds are
@@ -39,9 +44,9 @@ def make_distorted_copies(filenames, target, *, random_state=0):
     copies : Bunch
         The copies of each image stand together, in the order of the kinds above. With the attributes
 
-        - `images` : list of bytes, JPEG files, of quality 90 but for the re-compressed;
+        - `images` : list of bytes, JPEG files, of quality 90 except for the re-compressed;
         - `target` : ndarray of shape (7 * n_images,), the class of the image they were made from;
-        - `kind` : ndarray of shape (7 * n_images,), str, what was done;
+        - `kind` : ndarray of shape (7 * n_images,), str, the distortion;
         - `source` : list of the entry of `filenames` they were made from.
 
     Raises
@@ -68,23 +73,23 @@ def make_distorted_copies(filenames, target, *, random_state=0):
     # Reading images loads torch, which finding them (load_photographs) must not.
     from sklearn_psp._images import read_image
 
-    filenames = list(filenames)
-    target = np.asarray(target)
-    check_consistent_length(filenames, target)
-    random_state = check_random_state(random_state)
-    images = []
-    for source in filenames:
+    sources = list(filenames)
+    classes = np.asarray(target)
+    check_consistent_length(sources, classes)
+    generator = check_random_state(random_state)
+    images: list[bytes] = []
+    for source in sources:
         image = Image.fromarray(read_image(source))
-        images.extend(distort(image, random_state) for distort in DISTORTIONS.values())
+        images.extend(distort(image, generator) for distort in DISTORTIONS.values())
     return Bunch(
         images=images,
-        target=np.repeat(target, len(DISTORTIONS)),
-        kind=np.tile(list(DISTORTIONS), len(filenames)),
-        source=[source for source in filenames for _ in DISTORTIONS],
+        target=np.repeat(classes, len(DISTORTIONS)),
+        kind=np.tile(list(DISTORTIONS), len(sources)),
+        source=[source for source in sources for _ in DISTORTIONS],
     )
 
 
-def _window(image, share, random_state):
+def _window(image: Image.Image, share: float, random_state: np.random.RandomState) -> Image.Image:
     """Cut out a window with this share of the area and the image's proportions."""
     width, height = (max(1, round(side * math.sqrt(share))) for side in image.size)
     left = random_state.randint(image.width - width + 1)
@@ -92,16 +97,16 @@ def _window(image, share, random_state):
     return image.crop((left, top, left + width, top + height))
 
 
-def _rotated(image, random_state):
+def _rotated(image: Image.Image, random_state: np.random.RandomState) -> Image.Image:
     degrees = random_state.uniform(10, 35) * random_state.choice([-1, 1])
     turned = image.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
-    width, height = _inner_size(*image.size, math.radians(abs(degrees)))
+    width, height = _inner_size(image.width, image.height, math.radians(abs(degrees)))
     left, top = (turned.width - width) // 2, (turned.height - height) // 2
     return turned.crop((left, top, left + width, top + height))
 
 
-def _inner_size(width, height, angle):
-    """Size of the largest upright rectangle of the same proportions inside a rectangle turned by `angle`, in radians.
+def _inner_size(width: int, height: int, angle: float) -> tuple[int, int]:
+    """Size the largest upright rectangle of the same proportions inside a rectangle turned by `angle`, in radians.
 
     Its corners, turned back, must lie inside: s (w cos + h sin) <= w and s (w sin + h cos) <= h.
     """
@@ -111,17 +116,17 @@ def _inner_size(width, height, angle):
     return max(1, math.floor(width * share) - 2), max(1, math.floor(height * share) - 2)
 
 
-def _jpeg(image, quality=90):
+def _jpeg(image: Image.Image, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def _quarter_turn(image, random_state):
+def _quarter_turn(image: Image.Image, random_state: np.random.RandomState) -> Image.Image:
     return image.transpose(random_state.choice([Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270]))
 
 
-DISTORTIONS = {
+DISTORTIONS: dict[str, Callable[[Image.Image, np.random.RandomState], bytes]] = {
     "crop": lambda image, random_state: _jpeg(_window(image, 1 / 4, random_state)),
     "close-up": lambda image, random_state: _jpeg(_window(image, 1 / 16, random_state)),
     "mirrored": lambda image, random_state: _jpeg(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)),

@@ -1,11 +1,11 @@
-"""Results drawn as images. matplotlib is imported when something is drawn, not before."""
+"""Figures of results. matplotlib is imported when something is drawn, not before."""
 
-from sklearn_psp.displays._data import ShownQuery, ShownResult
-from sklearn_psp.displays._identification import IdentificationDisplay
-from sklearn_psp.displays._match import MatchDisplay, ShownMatch
-from sklearn_psp.displays._part_weights import PartWeightsDisplay
-from sklearn_psp.displays._retrieval import RetrievalDisplay
-from sklearn_psp.displays._verification import VerificationDisplay
+from sklearn_psp.displays._identification_display import IdentificationDisplay
+from sklearn_psp.displays._match_display import MatchDisplay, ShownMatch
+from sklearn_psp.displays._part_weights_display import PartWeightsDisplay
+from sklearn_psp.displays._retrieval_display import RetrievalDisplay
+from sklearn_psp.displays._shown import ShownQuery, ShownResult
+from sklearn_psp.displays._verification_display import VerificationDisplay
 
 __all__ = [
     "IdentificationDisplay",

@@ -1,8 +1,7 @@
 """Scores of rankings with scorers for `GridSearchCV` and `cross_val_score`, and error rates of face matching."""
 
-from sklearn_psp.metrics._bootstrap import threshold_interval
-from sklearn_psp.metrics._groups import group_error_rates
 from sklearn_psp.metrics._identification import fpir_fnir, identification_error_rates, threshold_at_fpir
+from sklearn_psp.metrics._intervals import group_error_rates, rate_interval, threshold_interval
 from sklearn_psp.metrics._lfw import lfw_accuracy, read_lfw_pairs
 from sklearn_psp.metrics._relevance import relevance_from_labels
 from sklearn_psp.metrics._retrieval import (
@@ -26,7 +25,6 @@ from sklearn_psp.metrics._verification import (
     equal_error_rate,
     error_rates,
     far_frr,
-    rate_interval,
     tar_at_far,
     threshold_at,
 )

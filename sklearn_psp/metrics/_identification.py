@@ -1,36 +1,35 @@
-"""Error rates of open-set identification (1:N): who of the enrolled people is it, if any?"""
+"""Error rates of open-set identification (1:N), where a probe is one of the enrolled identities, or of nobody's."""
 
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from sklearn_psp.metrics._pairs import (
-    check_thresholds,
-    shares,
-    threshold_before,
-    warn_if_few,
-)
+from sklearn_psp.metrics._counts import check_thresholds, shares, threshold_before, warn_if_few
 from sklearn_psp.utils._compat import Interval, validate_params
 from sklearn_psp.utils._flags import as_flags, as_scores
 
 __all__ = ["fpir_fnir", "identification_error_rates", "threshold_at_fpir"]
 
 
-def fpir_fnir(mated_scores, mated_first, nonmated_scores, threshold):
+def fpir_fnir(
+    mated_scores: npt.ArrayLike, mated_first: npt.ArrayLike, nonmated_scores: npt.ArrayLike, threshold: npt.ArrayLike
+) -> tuple[Any, Any]:
     r"""False positive and false negative identification rate at a threshold.
 
-    A search names the most alike of the enrolled people if its score is at or above the threshold t, else nobody. A
-    mated probe shows somebody who is enrolled, a non-mated probe a stranger. With rank 1 as the only one that is named
-    (R = 1 in [1]_)
+    A search names the most alike of the enrolled identities if its score is at or above the threshold t, else nobody. A
+    mated probe shows a person who is enrolled, a non-mated probe one who is not. With rank 1 as the only one that is
+    named (R = 1 in [1]_)
 
     .. math:: FPIR(t) = \frac{|\{\text{non-mated probes with best score} \ge t\}|}{|\{\text{non-mated probes}\}|}
 
     .. math:: FNIR(t) = 1 - \frac{|\{\text{mated probes whose own identity ranks first, with score} \ge t\}|}
         {|\{\text{mated probes}\}|}
 
-    Both depend on how many people are enrolled: the more, the higher.
+    Both depend on the number of enrolled identities: the more there are, the higher the rates.
 
     Parameters
     ----------
@@ -47,9 +46,9 @@ def fpir_fnir(mated_scores, mated_first, nonmated_scores, threshold):
     Returns
     -------
     fpir : float or ndarray of the shape of `threshold`
-        Share of the strangers who are given a name.
+        Share of the non-mated probes that are given a name.
     fnir : float or ndarray of the shape of `threshold`
-        Share of the enrolled who are not given theirs.
+        Share of the mated probes that are not given theirs.
 
     Raises
     ------
@@ -59,7 +58,7 @@ def fpir_fnir(mated_scores, mated_first, nonmated_scores, threshold):
     See Also
     --------
     identification_error_rates : The rates at all thresholds.
-    threshold_at_fpir : A threshold for a rate of strangers who are given a name.
+    threshold_at_fpir : A threshold for a false positive identification rate.
 
     References
     ----------
@@ -73,13 +72,15 @@ def fpir_fnir(mated_scores, mated_first, nonmated_scores, threshold):
     >>> fpir_fnir([0.9, 0.8, 0.7, 0.4], [True, True, False, True], [0.1, 0.5], threshold=0.5)
     (0.5, 0.5)
     """
-    found, n_mated, strangers = _check_probes(mated_scores, mated_first, nonmated_scores)
-    threshold = check_thresholds(threshold)
-    fpir, fnir = _rates(found, n_mated, strangers, threshold)
-    return (float(fpir), float(fnir)) if threshold.ndim == 0 else (fpir, fnir)
+    found, n_mated, nonmated = _check_probes(mated_scores, mated_first, nonmated_scores)
+    thresholds = check_thresholds(threshold)
+    fpir, fnir = _rates(found, n_mated, nonmated, thresholds)
+    return (float(fpir), float(fnir)) if thresholds.ndim == 0 else (fpir, fnir)
 
 
-def identification_error_rates(mated_scores, mated_first, nonmated_scores):
+def identification_error_rates(
+    mated_scores: npt.ArrayLike, mated_first: npt.ArrayLike, nonmated_scores: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """False positive and false negative identification rates at every threshold that makes a difference.
 
     Parameters
@@ -95,9 +96,9 @@ def identification_error_rates(mated_scores, mated_first, nonmated_scores):
     Returns
     -------
     fpir : ndarray of shape (n_thresholds,), float64
-        Shares of the strangers who are given a name, falling from 1 to 0.
+        Shares of the non-mated probes that are given a name, falling from 1 to 0.
     fnir : ndarray of shape (n_thresholds,), float64
-        Shares of the enrolled who are not given theirs, rising from the share that does not rank first to 1.
+        Shares of the mated probes that are not given theirs, rising from the share that does not rank first to 1.
     thresholds : ndarray of shape (n_thresholds,), floating
         Every score that decides something, rising, and infinity, which names nobody.
 
@@ -121,22 +122,22 @@ def identification_error_rates(mated_scores, mated_first, nonmated_scores):
     >>> thresholds
     array([0.1, 0.7, 0.9, inf])
     """
-    found, n_mated, strangers = _check_probes(mated_scores, mated_first, nonmated_scores)
-    thresholds = np.unique(np.concatenate([found, strangers]))
+    found, n_mated, nonmated = _check_probes(mated_scores, mated_first, nonmated_scores)
+    thresholds = np.unique(np.concatenate([found, nonmated]))
     thresholds = np.append(thresholds, thresholds.dtype.type(np.inf))
-    return *_rates(found, n_mated, strangers, thresholds.astype(np.float64)), thresholds
+    return *_rates(found, n_mated, nonmated, thresholds.astype(np.float64)), thresholds
 
 
 @validate_params({"fpir": [Interval(Real, 0, 1, closed="right")]}, prefer_skip_nested_validation=True)
-def threshold_at_fpir(nonmated_scores, fpir):
-    """Threshold at which not more than a share of strangers is given a name.
+def threshold_at_fpir(nonmated_scores: npt.ArrayLike, fpir: float) -> float:
+    """Threshold at which not more than a share of non-mated probes is given a name.
 
-    Strangers who are met later must be others than these for the rate to be an honest one, and the gallery as large.
+    The rate is an honest one only for other people than these, and for a gallery as large.
 
     Parameters
     ----------
     nonmated_scores : array-like of shape (n_nonmated,), float
-        For each non-mated probe, one of a stranger, the best score of all identities.
+        For each non-mated probe the best score of all identities.
     fpir : float in (0, 1]
         The false positive identification rate that is tolerated.
 
@@ -154,7 +155,7 @@ def threshold_at_fpir(nonmated_scores, fpir):
     Warns
     -----
     FewPairsWarning
-        If there are fewer than `1 / fpir` strangers.
+        If there are fewer than `1 / fpir` non-mated probes.
 
     See Also
     --------
@@ -172,8 +173,14 @@ def threshold_at_fpir(nonmated_scores, fpir):
     return threshold_before(distinct, int(np.argmax(n_accepted / n_accepted[0] <= fpir)))
 
 
-def _check_probes(mated_scores, mated_first, nonmated_scores):
-    """Check the arrays; return the scores of the mated probes that rank first, their number, and the strangers."""
+def _check_probes(
+    mated_scores: npt.ArrayLike, mated_first: npt.ArrayLike, nonmated_scores: npt.ArrayLike
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Check the arrays.
+
+    Returns the scores of the mated probes whose own identity ranks first, the number of mated probes, and the scores
+    of the non-mated ones.
+    """
     first = as_flags(mated_first, "mated_first", "1 where the own identity ranks first")
     if np.shape(mated_scores) != first.shape:
         raise ValueError(
@@ -184,6 +191,8 @@ def _check_probes(mated_scores, mated_first, nonmated_scores):
     return found, len(first), as_scores(nonmated_scores, "nonmated_scores")
 
 
-def _rates(found, n_mated, strangers, thresholds):
+def _rates(
+    found: np.ndarray, n_mated: int, nonmated: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     n_below = np.searchsorted(np.sort(found).astype(np.float64), thresholds, side="left")
-    return shares(strangers, thresholds)[0], (n_mated - len(found) + n_below) / n_mated
+    return shares(nonmated, thresholds)[0], (n_mated - len(found) + n_below) / n_mated

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.utils import Bunch
 
@@ -14,7 +17,7 @@ __all__ = ["lfw_accuracy", "read_lfw_pairs"]
 _SAME, _DIFFERENT = "'name number number'", "'name number name number'"
 
 
-def lfw_accuracy(y_true, scores, folds):
+def lfw_accuracy(y_true: npt.ArrayLike, scores: npt.ArrayLike, folds: npt.ArrayLike) -> Bunch:
     r"""Accuracy of verification by the protocol of Labeled Faces in the Wild.
 
     Each fold is decided with the threshold that is most accurate on all other folds. Of the accuracies :math:`p_i` of
@@ -28,7 +31,7 @@ def lfw_accuracy(y_true, scores, folds):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     folds : array-like of shape (n_pairs,)
         The fold of each pair, such as the column `fold` of `read_lfw_pairs`: integers, strings or any labels. No person
         should be in two folds.
@@ -43,11 +46,11 @@ def lfw_accuracy(y_true, scores, folds):
         standard_error : float
             Standard error of the mean.
         folds : ndarray of shape (n_folds,)
-            What the folds are called, sorted.
+            Names of the folds, sorted.
         accuracies : ndarray of shape (n_folds,), float64
             Accuracy on each fold.
         thresholds : ndarray of shape (n_folds,), float64
-            Threshold that each fold was decided with.
+            Threshold of the decisions on each fold.
 
     Raises
     ------
@@ -62,8 +65,8 @@ def lfw_accuracy(y_true, scores, folds):
 
     Notes
     -----
-    What a network was trained on belongs to the protocol too: a figure says under which of the six headings of [2]_
-    it was obtained, mostly "unrestricted with labeled outside data".
+    The training data of the network belong to the protocol too: a figure is reported under one of the six headings of
+    [2]_, mostly "unrestricted with labeled outside data".
 
     References
     ----------
@@ -81,7 +84,7 @@ def lfw_accuracy(y_true, scores, folds):
     >>> result.mean, result.standard_error
     (0.75, 0.0)
     """
-    same, scores, _ = check_pairs(y_true, scores)
+    same, values, _ = check_pairs(y_true, scores)
     fold_of, names = _check_folds(folds, len(same))
     accuracies, thresholds = np.empty(len(names)), np.empty(len(names))
     for fold, name in enumerate(names):
@@ -89,8 +92,8 @@ def lfw_accuracy(y_true, scores, folds):
         for kind, of_kind in (("genuine (1)", same), ("impostor (0)", ~same)):
             if not of_kind[~here].any():
                 raise ValueError(f"outside the fold {name} there are no {kind} pairs to choose its threshold on")
-        thresholds[fold] = threshold_at(same[~here], scores[~here], "accuracy")
-        accuracies[fold] = np.mean((scores[here].astype(np.float64) >= thresholds[fold]) == same[here])
+        thresholds[fold] = threshold_at(same[~here], values[~here], "accuracy")
+        accuracies[fold] = np.mean((values[here].astype(np.float64) >= thresholds[fold]) == same[here])
     return Bunch(
         mean=float(accuracies.mean()),
         standard_error=float(accuracies.std(ddof=1) / np.sqrt(len(names))),
@@ -100,7 +103,7 @@ def lfw_accuracy(y_true, scores, folds):
     )
 
 
-def read_lfw_pairs(path):
+def read_lfw_pairs(path: str | os.PathLike) -> pd.DataFrame:
     """Read a list of pairs in the format of Labeled Faces in the Wild.
 
     The first line of `pairs.txt` holds the number of folds and n, the number of pairs of either kind in a fold; that
@@ -172,11 +175,12 @@ def read_lfw_pairs(path):
     return pairs
 
 
-def _check_folds(folds, n_pairs):
-    folds = np.asarray(folds)
-    if folds.shape != (n_pairs,):
-        raise ValueError(f"folds must hold one fold for each of the {n_pairs} pairs; got the shape {folds.shape}")
-    fold_of, names = pd.factorize(folds, sort=True)
+def _check_folds(folds: npt.ArrayLike, n_pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fold of each pair as a number, and the names of the folds."""
+    given = np.asarray(folds)
+    if given.shape != (n_pairs,):
+        raise ValueError(f"folds must hold one fold for each of the {n_pairs} pairs; got the shape {given.shape}")
+    fold_of, names = pd.factorize(given, sort=True)
     if (fold_of < 0).any():
         raise ValueError(f"folds must not be missing; folds[{int(np.argmax(fold_of < 0))}] is")
     if len(names) < 2:
@@ -186,11 +190,11 @@ def _check_folds(folds, n_pairs):
     return fold_of, np.asarray(names)
 
 
-def _fields(line):
+def _fields(line: str) -> list[str]:
     return [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
 
 
-def _read_header(path, number, line):
+def _read_header(path: str | os.PathLike, number: int, line: str) -> tuple[int, int]:
     fields = _fields(line)
     if len(fields) not in (1, 2) or not all(_is_number(field) for field in fields):
         raise ValueError(
@@ -200,7 +204,7 @@ def _read_header(path, number, line):
     return (1, int(fields[0])) if len(fields) == 1 else (int(fields[0]), int(fields[1]))
 
 
-def _read_pair(path, number, line, same):
+def _read_pair(path: str | os.PathLike, number: int, line: str, same: bool) -> tuple[str, int, str, int, bool]:
     fields = _fields(line)
     where = f"{path}, line {number}"
     if len(fields) != (3 if same else 4):
@@ -215,9 +219,9 @@ def _read_pair(path, number, line, same):
     return name_a, int(number_a), name_b, int(number_b), same
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) > 0
 
 
-def _expected(n_folds, n_pairs):
+def _expected(n_folds: int, n_pairs: int) -> str:
     return f"{2 * n_folds * n_pairs:,} pairs: {n_folds} folds with {n_pairs} of either kind"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
+import numpy.typing as npt
 
-from sklearn_psp.metrics._hits import find_hits, mean_over_queries, query_weights
+from sklearn_psp.metrics._relevance import Hits, find_hits
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
+from sklearn_psp.utils._means import mean_over_queries, query_weights
 
 __all__ = [
     "average_precision",
@@ -24,7 +26,14 @@ _INTERPOLATION = StrOptions({"none", "trapezoidal"})
 
 
 @validate_params({"k": [_RANK, None], "interpolation": [_INTERPOLATION]}, prefer_skip_nested_validation=True)
-def average_precision(relevance, *, k=None, n_relevant=None, junk=None, interpolation="none"):
+def average_precision(
+    relevance: npt.ArrayLike,
+    *,
+    k: int | None = None,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    interpolation: str = "none",
+) -> np.ndarray:
     r"""Average precision of each query.
 
     With :math:`P(r)` the share of relevant items among the first r, and the sum over the ranks r of the relevant items,
@@ -89,7 +98,15 @@ def average_precision(relevance, *, k=None, n_relevant=None, junk=None, interpol
 
 
 @validate_params({"k": [_RANK, None], "interpolation": [_INTERPOLATION]}, prefer_skip_nested_validation=True)
-def mean_average_precision(relevance, *, k=None, n_relevant=None, junk=None, interpolation="none", sample_weight=None):
+def mean_average_precision(
+    relevance: npt.ArrayLike,
+    *,
+    k: int | None = None,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    interpolation: str = "none",
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
     """Mean over the queries of the average precision.
 
     Queries without a relevant item are left out. See `average_precision` for the equation. A ranking that is not
@@ -139,7 +156,14 @@ def mean_average_precision(relevance, *, k=None, n_relevant=None, junk=None, int
 
 
 @validate_params({"k": [_RANK]}, prefer_skip_nested_validation=True)
-def recall_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=None):
+def recall_at_k(
+    relevance: npt.ArrayLike,
+    k: int = 1,
+    *,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
     """Share of the queries that have a relevant item among the first k.
 
     This is recall@k of image retrieval and metric learning [1]_ [2]_: a query has succeeded as soon as one relevant
@@ -151,7 +175,7 @@ def recall_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=Non
     relevance : array-like of shape (n_queries, n_ranked), bool or number >= 0
         Relevance of the ranked items, best first; whatever is above 0 is relevant.
     k : int >= 1, default=1
-        How many items are looked at, junk not counted. A shorter ranking is looked at to its end.
+        Number of items that count, without junk. Of a shorter ranking all count.
     n_relevant : array-like of shape (n_queries,), int, default=None
         Number of relevant items of each query in the whole gallery, junk left out. Queries with 0 are left out. None
         counts every query, and one that found nothing has failed.
@@ -191,7 +215,14 @@ def recall_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=Non
 
 
 @validate_params({"k": [_RANK]}, prefer_skip_nested_validation=True)
-def precision_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=None):
+def precision_at_k(
+    relevance: npt.ArrayLike,
+    k: int = 1,
+    *,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
     """Share of relevant items among the first k, averaged over the queries.
 
     The number found is always divided by k [1]_, so a query with fewer than k relevant items cannot reach 1. (The
@@ -202,7 +233,7 @@ def precision_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=
     relevance : array-like of shape (n_queries, n_ranked), bool or number >= 0
         Relevance of the ranked items, best first; whatever is above 0 is relevant.
     k : int >= 1, default=1
-        How many items are looked at, junk not counted. The places that a shorter ranking leaves empty count as wrong.
+        Number of items that count, without junk. The places that a shorter ranking leaves empty count as wrong.
     n_relevant : array-like of shape (n_queries,), int, default=None
         Number of relevant items of each query in the whole gallery, junk left out. Queries with 0 are left out. None
         counts every query, and one that found nothing scores 0.
@@ -239,7 +270,14 @@ def precision_at_k(relevance, k=1, *, n_relevant=None, junk=None, sample_weight=
 
 
 @validate_params({"k": [_RANK, None]}, prefer_skip_nested_validation=True)
-def ndcg_at_k(relevance, k=None, *, n_relevant=None, junk=None, sample_weight=None):
+def ndcg_at_k(
+    relevance: npt.ArrayLike,
+    k: int | None = None,
+    *,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
     r"""Normalized discounted cumulative gain, averaged over the queries.
 
     .. math:: nDCG@k = \frac{1}{Z} \sum_{r=1}^{k} \frac{g_r}{\log_2(1 + r)}
@@ -305,7 +343,14 @@ def ndcg_at_k(relevance, k=None, *, n_relevant=None, junk=None, sample_weight=No
 
 
 @validate_params({"k": [_RANK, None]}, prefer_skip_nested_validation=True)
-def mean_reciprocal_rank(relevance, *, k=None, n_relevant=None, junk=None, sample_weight=None):
+def mean_reciprocal_rank(
+    relevance: npt.ArrayLike,
+    *,
+    k: int | None = None,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
     """Mean over the queries of 1 / rank of the first relevant item.
 
     Parameters
@@ -350,7 +395,14 @@ def mean_reciprocal_rank(relevance, *, k=None, n_relevant=None, junk=None, sampl
 
 
 @validate_params({"max_rank": [_RANK, None]}, prefer_skip_nested_validation=True)
-def cmc_curve(relevance, *, max_rank=None, n_relevant=None, junk=None, sample_weight=None):
+def cmc_curve(
+    relevance: npt.ArrayLike,
+    *,
+    max_rank: int | None = None,
+    n_relevant: npt.ArrayLike | None = None,
+    junk: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> np.ndarray:
     """Cumulative match characteristic: the share of the queries matched within each rank.
 
     Entry r - 1 is `recall_at_k` at k = r: the queries whose first relevant item stands at rank r or before [1]_. All
@@ -405,8 +457,8 @@ def cmc_curve(relevance, *, max_rank=None, n_relevant=None, junk=None, sample_we
     return np.minimum(np.cumsum(matched) / weights.sum(), 1.0)
 
 
-def _counted(hits, n_relevant):
-    """Which queries the mean is over: all, or those that the caller says have something to find.
+def _counted(hits: Hits, n_relevant: npt.ArrayLike | None) -> np.ndarray:
+    """Select the queries that the mean is over: all, or those that the caller says have something to find.
 
     A ranking cut at k cannot tell a query that missed from one with nothing to find; leaving both out would make
     recall@1 of rankings of length 1 always 1.
@@ -416,14 +468,14 @@ def _counted(hits, n_relevant):
     return hits.n_relevant > 0
 
 
-def _discounted(gain, rank, k):
+def _discounted(gain: np.ndarray, rank: np.ndarray, k: int | None) -> np.ndarray:
     values = gain / np.log2(1.0 + rank)
     if k is not None:
         values[rank > k] = 0
     return values
 
 
-def _ideal_of_ones(n_relevant, k):
+def _ideal_of_ones(n_relevant: np.ndarray, k: int | None) -> np.ndarray:
     """DCG of n relevant items of gain 1 at the first n ranks."""
     length = n_relevant if k is None else np.minimum(n_relevant, k)
     discount = 1 / np.log2(1.0 + np.arange(1, length.max(initial=0) + 1))

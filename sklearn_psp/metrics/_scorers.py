@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from sklearn_psp.metrics._hits import NO_WEIGHT, NOTHING_RELEVANT
 from sklearn_psp.metrics._relevance import relevance_from_labels
 from sklearn_psp.metrics._retrieval import mean_average_precision, mean_reciprocal_rank, recall_at_k
 from sklearn_psp.utils._flags import check_sample_weight
 from sklearn_psp.utils._labels import as_label_array
+from sklearn_psp.utils._means import NO_WEIGHT, NOTHING_RELEVANT
 from sklearn_psp.utils._pipeline import split_search
 
 __all__ = [
@@ -28,7 +31,7 @@ __all__ = [
 _PER_QUERY = ("junk", "n_relevant", "sample_weight")
 
 
-def make_retrieval_scorer(metric, **kwargs):
+def make_retrieval_scorer(metric: Callable[..., float], **kwargs: Any) -> Callable[..., float]:
     """Make a scorer of searches from a score of rankings.
 
     The scorer ranks the whole gallery for every query, exactly, and gives the metric True where the label of an item
@@ -67,9 +70,9 @@ def make_retrieval_scorer(metric, **kwargs):
 
 
 class _RetrievalScorer:
-    """What `make_retrieval_scorer` returns; a class, because closures cannot be pickled."""
+    """The scorer of `make_retrieval_scorer`; a class, because closures cannot be pickled."""
 
-    def __init__(self, metric, kwargs):
+    def __init__(self, metric: Callable[..., float], kwargs: dict[str, Any]):
         if not callable(metric):
             raise TypeError(f"metric must be callable, such as sklearn_psp.metrics.recall_at_k; got {metric!r}")
         for name in _PER_QUERY:
@@ -82,9 +85,11 @@ class _RetrievalScorer:
             raise TypeError(f"{_name(metric)} does not take these arguments: {error}") from None
         self._metric = metric
         self._kwargs = kwargs
-        self._sample_weight_request = None
+        self._sample_weight_request: bool | str | None = None
 
-    def __call__(self, estimator, X, y=None, sample_weight=None):
+    def __call__(
+        self, estimator: Any, X: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         if y is None:
             raise ValueError(f"{self!r} needs y, the labels of the queries: call fit(X, y) or scorer(estimator, X, y)")
         retriever, X = split_search(estimator, X)
@@ -93,10 +98,13 @@ class _RetrievalScorer:
                 "estimator must be a NearestImageRetriever or a Pipeline that ends in one; "
                 f"got {_describe(estimator, retriever)}, which cannot rank a gallery (it has no ranked_labels)"
             )
-        y = as_label_array(y)
-        return self._mean_over_blocks(retriever.ranked_labels(X), y, check_sample_weight(sample_weight, len(y)))
+        labels = as_label_array(y)
+        weights = check_sample_weight(sample_weight, len(labels))
+        return self._mean_over_blocks(retriever.ranked_labels(X), labels, weights)
 
-    def _mean_over_blocks(self, blocks, y, weights):
+    def _mean_over_blocks(
+        self, blocks: Iterable[tuple[slice, np.ndarray]], y: np.ndarray, weights: np.ndarray | None
+    ) -> float:
         total, total_weight, n_ranked, n_relevant = 0.0, 0.0, 0, 0
         for rows, y_ranked in blocks:
             n_ranked += len(y_ranked)
@@ -104,7 +112,7 @@ class _RetrievalScorer:
                 raise ValueError(_wrong_length(len(y), f"at least {n_ranked}"))
             relevance = relevance_from_labels(y[rows], y_ranked)
             counted = relevance.any(axis=1)
-            n_relevant += np.count_nonzero(counted)
+            n_relevant += int(np.count_nonzero(counted))
             block_weights = np.ones(len(relevance)) if weights is None else weights[rows]
             weight = block_weights[counted].sum()
             # A block may hold no such query and still not be the last word.
@@ -120,7 +128,7 @@ class _RetrievalScorer:
             raise ValueError(NO_WEIGHT)
         return float(total / total_weight)
 
-    def _score_block(self, relevance, given):
+    def _score_block(self, relevance: np.ndarray, given: dict[str, np.ndarray]) -> float:
         score = self._metric(relevance, **self._kwargs, **given)
         if np.ndim(score) != 0:
             raise TypeError(
@@ -129,7 +137,7 @@ class _RetrievalScorer:
             )
         return float(score)
 
-    def set_score_request(self, *, sample_weight=None):
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> _RetrievalScorer:
         """Ask for sample weights where metadata routing is enabled.
 
         Unlike scikit-learn's scorers this returns a changed copy: the scorers of this module are shared by all.
@@ -153,7 +161,7 @@ class _RetrievalScorer:
         scorer._sample_weight_request = sample_weight
         return scorer
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRequest:
         """Return the request for sample weights, in the form scikit-learn's meta-estimators read.
 
         Returns
@@ -165,21 +173,21 @@ class _RetrievalScorer:
         request.score.add_request(param="sample_weight", alias=self._sample_weight_request)
         return request
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = [_name(self._metric), *(f"{name}={value!r}" for name, value in self._kwargs.items())]
         return f"make_retrieval_scorer({', '.join(arguments)})"
 
 
-def _wrong_length(n_labels, n_queries):
+def _wrong_length(n_labels: int, n_queries: int | str) -> str:
     return f"y must hold one label for each query; got {n_labels} labels for {n_queries} queries"
 
 
-def _name(metric):
+def _name(metric: Any) -> str:
     return getattr(metric, "__name__", repr(metric))
 
 
-def _describe(estimator, last_step):
-    """Name what was given, and what it ends in."""
+def _describe(estimator: Any, last_step: Any) -> str:
+    """Name the type of an estimator, and that of its last step."""
     if last_step is estimator:
         return type(estimator).__name__
     last = repr(last_step) if last_step is None or isinstance(last_step, str) else type(last_step).__name__

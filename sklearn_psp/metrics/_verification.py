@@ -1,29 +1,32 @@
-"""Error rates of verification (1:1): are the two of a pair the same person?"""
+"""Error rates of verification (1:1), where each pair is one of the same person or of two."""
 
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
+import numpy.typing as npt
 
-from sklearn_psp.metrics._pairs import (
+from sklearn_psp.metrics._counts import (
     check_thresholds,
     count_errors,
     shares,
+    target_place,
     threshold_before,
     warn_if_few,
 )
-from sklearn_psp.metrics._targets import target_place
 from sklearn_psp.utils._compat import Interval, validate_params
 from sklearn_psp.utils._flags import check_pairs, check_target
 
-__all__ = ["equal_error_rate", "error_rates", "far_frr", "rate_interval", "tar_at_far", "threshold_at"]
+__all__ = ["equal_error_rate", "error_rates", "far_frr", "tar_at_far", "threshold_at"]
 
 _RATE = Interval(Real, 0, 1, closed="right")
 
 
-def error_rates(y_true, scores, *, sample_weight=None):
+def error_rates(
+    y_true: npt.ArrayLike, scores: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""False acceptance and false rejection rates at every threshold that makes a difference.
 
     A pair is accepted if its score is at or above the threshold t. With G the scores of the genuine pairs and I those
@@ -39,7 +42,7 @@ def error_rates(y_true, scores, *, sample_weight=None):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike, such as a cosine similarity. For distances pass
+        Similarity of the two of each pair; higher is more alike, such as a cosine similarity. For distances pass
         `-distances`.
     sample_weight : array-like of shape (n_pairs,), default=None
         Weights of the pairs.
@@ -79,13 +82,19 @@ def error_rates(y_true, scores, *, sample_weight=None):
     >>> thresholds
     array([0.1, 0.4, 0.8, inf])
     """
-    same, scores, weights = check_pairs(y_true, scores, sample_weight)
-    counts = count_errors(same, scores, weights)
+    same, values, weights = check_pairs(y_true, scores, sample_weight)
+    counts = count_errors(same, values, weights)
     thresholds = np.append(counts.distinct, counts.distinct.dtype.type(np.inf))
     return counts.far, counts.frr, thresholds
 
 
-def far_frr(y_true, scores, threshold, *, sample_weight=None):
+def far_frr(
+    y_true: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    threshold: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[Any, Any]:
     """False acceptance and false rejection rate at a threshold.
 
     Parameters
@@ -93,7 +102,7 @@ def far_frr(y_true, scores, threshold, *, sample_weight=None):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`, and the negative
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`, and the negative
         threshold.
     threshold : float or array-like
         A pair is accepted if its score is at or above it.
@@ -115,7 +124,7 @@ def far_frr(y_true, scores, threshold, *, sample_weight=None):
     See Also
     --------
     error_rates : The rates at all thresholds, and their equations.
-    rate_interval : How far the true rate may be from a measured one.
+    rate_interval : The confidence interval of a rate.
 
     Examples
     --------
@@ -123,16 +132,18 @@ def far_frr(y_true, scores, threshold, *, sample_weight=None):
     >>> far_frr([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.4)
     (0.5, 0.5)
     """
-    same, scores, weights = check_pairs(y_true, scores, sample_weight)
-    threshold = check_thresholds(threshold)
+    same, values, weights = check_pairs(y_true, scores, sample_weight)
+    thresholds = check_thresholds(threshold)
     impostor, genuine = (
-        shares(scores[here], threshold, None if weights is None else weights[here]) for here in (~same, same)
+        shares(values[here], thresholds, None if weights is None else weights[here]) for here in (~same, same)
     )
     far, frr = impostor[0], genuine[1]
-    return (float(far), float(frr)) if threshold.ndim == 0 else (far, frr)
+    return (float(far), float(frr)) if thresholds.ndim == 0 else (far, frr)
 
 
-def equal_error_rate(y_true, scores, *, sample_weight=None):
+def equal_error_rate(
+    y_true: npt.ArrayLike, scores: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> float:
     r"""Rate at which false acceptances are as frequent as false rejections.
 
     FAR falls and FRR rises with the threshold, in steps; mostly no threshold makes them equal. Between the last
@@ -147,7 +158,7 @@ def equal_error_rate(y_true, scores, *, sample_weight=None):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     sample_weight : array-like of shape (n_pairs,), default=None
         Weights of the pairs.
 
@@ -171,8 +182,8 @@ def equal_error_rate(y_true, scores, *, sample_weight=None):
     >>> equal_error_rate([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.5, 0.8, 0.9])
     0.3333333333333333
     """
-    same, scores, weights = check_pairs(y_true, scores, sample_weight)
-    counts = count_errors(same, scores, weights)
+    same, values, weights = check_pairs(y_true, scores, sample_weight)
+    counts = count_errors(same, values, weights)
     far, excess = counts.far, counts.far - counts.frr
     after = int(np.argmax(excess <= 0))  # never 0: there FAR is 1 and FRR is 0
     share = excess[after - 1] / (excess[after - 1] - excess[after])
@@ -180,7 +191,7 @@ def equal_error_rate(y_true, scores, *, sample_weight=None):
 
 
 @validate_params({"far": [_RATE]}, prefer_skip_nested_validation=True)
-def tar_at_far(y_true, scores, far):
+def tar_at_far(y_true: npt.ArrayLike, scores: npt.ArrayLike, far: float) -> float:
     """Highest true acceptance rate whose false acceptance rate does not exceed a target.
 
     TAR = 1 - FRR, the share of the genuine pairs that are accepted, is read off at the lowest threshold whose FAR is
@@ -191,7 +202,7 @@ def tar_at_far(y_true, scores, far):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     far : float in (0, 1]
         The false acceptance rate that is tolerated.
 
@@ -220,14 +231,14 @@ def tar_at_far(y_true, scores, far):
     >>> tar_at_far([0, 0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.5, 0.7, 0.8, 0.9], far=0.25)
     1.0
     """
-    same, scores, _ = check_pairs(y_true, scores)
-    counts = count_errors(same, scores)
+    same, values, _ = check_pairs(y_true, scores)
+    counts = count_errors(same, values)
     warn_if_few(int(counts.n_impostor), far, "far", "impostor pairs")
     n_rejected = counts.n_rejected[target_place(counts, "far", far)]
     return float((counts.n_genuine - n_rejected) / counts.n_genuine)
 
 
-def threshold_at(y_true, scores, target):
+def threshold_at(y_true: npt.ArrayLike, scores: npt.ArrayLike, target: str | tuple[str, float]) -> float:
     """Threshold that reaches a target on these pairs.
 
     Rates that are measured on the pairs that the threshold was chosen on are too good; measure on others.
@@ -237,7 +248,7 @@ def threshold_at(y_true, scores, target):
     y_true : array-like of shape (n_pairs,), bool or 0 and 1
         1 for a genuine pair (the same person), 0 for an impostor pair.
     scores : array-like of shape (n_pairs,), float
-        How alike the two of a pair are; higher is more alike. For distances pass `-distances`.
+        Similarity of the two of each pair; higher is more alike. For distances pass `-distances`.
     target : {"accuracy", "eer"} or tuple ("far", rate)
         "accuracy" decides most pairs rightly; among equals it accepts the fewest. "eer" brings the false acceptance
         and the false rejection rate as close to each other as it can be. `("far", 0.001)` accepts as many genuine
@@ -274,72 +285,8 @@ def threshold_at(y_true, scores, target):
     0.4
     """
     kind, rate = check_target(target)
-    same, scores, _ = check_pairs(y_true, scores)
-    counts = count_errors(same, scores)
-    if kind == "far":
+    same, values, _ = check_pairs(y_true, scores)
+    counts = count_errors(same, values)
+    if rate is not None:
         warn_if_few(int(counts.n_impostor), rate, "far", "impostor pairs")
     return threshold_before(counts.distinct, target_place(counts, kind, rate))
-
-
-@validate_params({"confidence": [Interval(Real, 0, 1, closed="neither")]}, prefer_skip_nested_validation=True)
-def rate_interval(n_errors, n, *, confidence=0.95):
-    r"""Confidence interval of a rate of errors, after Clopper and Pearson.
-
-    For k errors in n independent comparisons and :math:`\alpha = 1 - confidence`, with :math:`B_q(a, b)` the
-    q-quantile of the beta distribution [1]_
-
-    .. math:: \left[ B_{\alpha/2}(k, n - k + 1), \; B_{1-\alpha/2}(k + 1, n - k) \right]
-
-    and 0 below for k = 0, 1 above for k = n. It covers the true rate at least as often as it says. Pairs that share
-    people or images are not independent, and the interval is then too narrow: count people, not pairs, or draw
-    people with replacement.
-
-    Parameters
-    ----------
-    n_errors : int or array-like of int
-        Number of errors.
-    n : int >= 1 or array-like of int
-        Number of comparisons that could have been errors.
-    confidence : float in (0, 1), default=0.95
-        How often the interval covers the true rate, at least.
-
-    Returns
-    -------
-    low, high : float or ndarray, float64
-        The ends of the interval.
-
-    Raises
-    ------
-    ValueError
-        If the numbers are not integers, or there are more errors than comparisons.
-
-    Notes
-    -----
-    Without an error the one-sided limit at 95% is :math:`1 - 0.05^{1/n} \approx 3 / n`, the rule of three [2]_. The
-    interval here leaves 2.5% on either side, and gives :math:`1 - 0.025^{1/n} \approx 3.7 / n`.
-
-    References
-    ----------
-    .. [1] C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the
-       binomial", Biometrika 26(4), 1934.
-    .. [2] ISO/IEC 19795-1:2021, "Biometric performance testing and reporting, part 1: Principles and framework".
-
-    Examples
-    --------
-    >>> from sklearn_psp.metrics import rate_interval
-    >>> low, high = rate_interval(0, 300)
-    >>> low, round(high, 4)
-    (0.0, 0.0122)
-    """
-    errors, n = np.asarray(n_errors), np.asarray(n)
-    for name, numbers in (("n_errors", errors), ("n", n)):
-        if numbers.dtype.kind not in "iu":
-            raise ValueError(f"{name} must be an integer, or an array of them; got the dtype {numbers.dtype}")
-    if not ((errors >= 0) & (n >= 1) & (errors <= n)).all():
-        raise ValueError(f"n_errors must be from 0 to n, and n at least 1; got n_errors={n_errors!r} and n={n!r}")
-    tail = (1 - confidence) / 2
-    errors, n = errors.astype(np.float64), n.astype(np.float64)
-    # The beta distribution has no parameter 0; what stands there instead is not used.
-    low = np.where(errors == 0, 0.0, betaincinv(np.maximum(errors, 1), n - errors + 1, tail))
-    high = np.where(errors == n, 1.0, betaincinv(errors + 1, np.maximum(n - errors, 1), 1 - tail))
-    return (float(low), float(high)) if low.ndim == 0 else (low, high)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sklearn_psp.datasets import _photographs, load_photographs
-from sklearn_psp.datasets._credits import PHOTOGRAPHS
+from sklearn_psp.datasets._photographs import PHOTOGRAPHS
 from sklearn_psp.exceptions import MissingDependencyError, MissingImageError
 
 

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn_psp import NearestImageRetriever, PSPNetFeaturizer
 from sklearn_psp._images import resize_image
 from sklearn_psp.displays import PartWeightsDisplay
-from sklearn_psp.displays._draw_weights import _DARK, _LIGHT, _OPACITY, _grey, weight_limits
+from sklearn_psp.displays._draw_part_weights import _DARK, _LIGHT, _OPACITY, _grey, weight_limits
 from sklearn_psp.exceptions import ImageReadError, MissingDependencyError
 
 FAST = {

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 from sklearn_psp import FaceVerifier
 from sklearn_psp.displays import VerificationDisplay
-from sklearn_psp.displays._draw_verification import percent
+from sklearn_psp.displays._verification_display import percent
 from sklearn_psp.exceptions import FaceWarning, FewPairsWarning, MissingDependencyError
 from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, threshold_at
 

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn.metrics import det_curve, roc_curve
 
 from sklearn_psp.exceptions import FewPairsWarning, PSPWarning
-from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, rate_interval, tar_at_far, threshold_at
+from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, tar_at_far, threshold_at
 
 from . import verification_oracles as oracles
 
@@ -238,43 +237,6 @@ def test_unknown_target__is_an_error_that_shows_it(target):
 def test_far_out_of_range__is_refused(far):
     with pytest.raises(ValueError, match="The 'far' parameter of tar_at_far must be a float in the range"):
         tar_at_far([0, 1], [0.0, 1.0], far)
-
-
-# ------------------------------------------------------------------------------------------------- intervals
-
-
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-def test_rate_interval__equals_scipy(confidence):
-    for errors, n in [(0, 10), (1, 10), (5, 10), (10, 10), (3, 10000), (0, 1), (1, 1)]:
-        expected = binomtest(errors, n).proportion_ci(confidence, method="exact")
-        # scipy looks for the ends step by step, to a tolerance.
-        np.testing.assert_allclose(rate_interval(errors, n, confidence=confidence), expected, rtol=1e-7)
-
-
-def test_rate_interval__takes_arrays_and_gives_floats_for_numbers():
-    low, high = rate_interval(pd.Series([0, 3]), pd.Series([30, 30]))
-    for i, errors in enumerate([0, 3]):
-        assert (low[i], high[i]) == rate_interval(errors, 30)
-    assert all(type(end) is float for end in rate_interval(np.int64(1), 30))
-
-
-@given(st.integers(0, 50), st.integers(0, 50), st.floats(0.5, 0.999))
-def test_rate_interval__holds_the_rate(errors, others, confidence):
-    n = max(errors + others, 1)
-    low, high = rate_interval(errors, n, confidence=confidence)
-    assert 0 <= low <= errors / n <= high <= 1
-    assert rate_interval(n - errors, n, confidence=confidence) == pytest.approx((1 - high, 1 - low), abs=1e-9)
-
-
-@pytest.mark.parametrize(("errors", "n"), [(3, 2), (-1, 5), (0, 0), ([1, 6], [5, 5])])
-def test_rate_interval__refuses_impossible_counts(errors, n):
-    with pytest.raises(ValueError, match="n_errors must be from 0 to n, and n at least 1"):
-        rate_interval(errors, n)
-
-
-def test_rate_interval__refuses_rates():
-    with pytest.raises(ValueError, match="n_errors must be an integer"):
-        rate_interval(0.1, 10)
 
 
 # ------------------------------------------------------------------------------------------------- bad input

@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from sklearn_psp._images import as_images, read_image
-from sklearn_psp._retriever import own_index
-from sklearn_psp.displays._assemble import choose
-from sklearn_psp.displays._draw_faces import draw_faces
+from sklearn_psp.displays._draw import CAPTION, FONT_SIZE, GAP, exact_grid, write_caption
+from sklearn_psp.displays._shown import choose
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
 from sklearn_psp.utils._pipeline import split_search
+from sklearn_psp.utils._tables import own_index
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["IdentificationDisplay"]
 
+_KNOWN, _UNKNOWN = "#13713f", "#8a4b00"
+_MOST_COLUMNS = 3
+
 
 class IdentificationDisplay:
-    """Images with the faces that were found and who they are.
+    """Images with a box and a name for each face.
 
     It is recommended to make one with `from_estimator`, which also draws it. People who are enrolled have a solid green
     box, others a broken brown one.
 
     Parameters
     ----------
-    images : sequence of (name, image)
-        What is shown: what each is called, and the image, a path, bytes, a PIL image or an array.
+    images : iterable of (name, image)
+        The name of each image, and the image: a path, bytes, a PIL image or an array.
     faces : DataFrame
         As `FaceIdentifier.identify` returns it for these images, with positions from 0 as `image`.
     unknown_label : object, default="unknown"
-        What faces are called that are nobody's.
+        The name of a face that is nobody's of those enrolled.
 
     Attributes
     ----------
+    images : list of (name, image)
+        The images with their names.
     faces : DataFrame
-        What was identified.
+        The identified faces.
     ax_ : ndarray of shape (n_images,), object
         The axes. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     See Also
     --------
@@ -61,17 +73,20 @@ class IdentificationDisplay:
     ['Eileen Collins']
     """
 
-    def __init__(self, images, faces, *, unknown_label="unknown"):
+    ax_: np.ndarray
+    figure_: Figure | SubFigure
+
+    def __init__(self, images: Iterable[tuple[Any, Any]], faces: pd.DataFrame, *, unknown_label: Any = "unknown"):
         self.images, self.faces, self.unknown_label = list(images), faces, unknown_label
 
     @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
-    def plot(self, *, figure=None, cell_size=3.0):
+    def plot(self, *, figure: Figure | SubFigure | None = None, cell_size: float = 3.0) -> IdentificationDisplay:
         """Draw the images.
 
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+            The figure to draw into. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=3.0, inches
             Side of an image's box in a new figure.
 
@@ -87,9 +102,17 @@ class IdentificationDisplay:
         """
         known = self.faces["name"].notna() & (self.faces["name"] != self.unknown_label)
         faces = self.faces.assign(known=known)
-        shown = [(str(name), _read(image)) for name, image in self.images]
-        of_each = [faces[faces["image"] == i] for i in range(len(shown))]
-        self.figure_, self.ax_ = draw_faces(shown, of_each, figure, cell_size)
+        n_columns = max(min(len(self.images), _MOST_COLUMNS), 1)
+        n_rows = max(-(-len(self.images) // n_columns), 1)
+        widths = [None, *(size for _ in range(n_columns - 1) for size in (GAP, None))]
+        self.figure_, grid, (cell_width, _) = exact_grid(
+            figure, widths, [None, CAPTION] * n_rows, (cell_size, cell_size), owner="IdentificationDisplay"
+        )
+        self.ax_ = np.empty(len(self.images), dtype=object)
+        for i, (name, image) in enumerate(self.images):
+            row, column = divmod(i, n_columns)
+            ax = self.ax_[i] = self.figure_.add_subplot(grid[2 * row, 2 * column])
+            _draw_image(ax, name, _read(image), faces[faces["image"] == i], cell_width)
         return self
 
     @classmethod
@@ -101,7 +124,16 @@ class IdentificationDisplay:
         },
         prefer_skip_nested_validation=True,
     )
-    def from_estimator(cls, estimator, X, *, n_images=6, select="first", random_state=None, figure=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        n_images: int = 6,
+        select: str = "first",
+        random_state: int | np.random.RandomState | None = None,
+        figure: Figure | SubFigure | None = None,
+    ) -> IdentificationDisplay:
         """Identify the people in images and draw them.
 
         Parameters
@@ -111,13 +143,13 @@ class IdentificationDisplay:
         X : collection of images
             Images.
         n_images : int, default=6
-            How many images to show.
+            Number of images to show.
         select : {"first", "random"}, default="first"
-            Which.
+            Which images to show.
         random_state : int, RandomState instance or None, default=None
             Seed of "random".
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure.
+            The figure to draw into. None makes a new one.
 
         Returns
         -------
@@ -142,9 +174,54 @@ class IdentificationDisplay:
         return cls(zip(names, chosen, strict=True), faces, unknown_label=identifier.unknown_label).plot(figure=figure)
 
 
-def _read(image):
-    """Return an image at full size, as boxes are told; None if it cannot be read."""
+def _read(image: Any) -> np.ndarray | None:
+    """Return an image at full size, in whose pixels boxes are given; None if it cannot be read."""
     try:
         return np.asarray(read_image(image))
     except ImageReadError:
         return None
+
+
+def _draw_image(ax: Axes, name: Any, image: np.ndarray | None, faces: pd.DataFrame, cell_width: float) -> None:
+    """Draw an image with a box and a name for each of its faces."""
+    ax.set(xticks=[], yticks=[])
+    write_caption(ax, [name], cell_width)
+    if image is None:
+        ax.set_box_aspect(1)
+        return
+    ax.imshow(image, interpolation="antialiased")
+    boxed = faces[faces["name"].notna()]
+    for face in boxed.itertuples():
+        _draw_face(ax, face, image.shape)
+    if boxed.empty:
+        ax.text(
+            0.5, 0.04, "no face", transform=ax.transAxes, ha="center", fontsize=FONT_SIZE, bbox=_label_box(_UNKNOWN)
+        )
+
+
+def _draw_face(ax: Axes, face: Any, shape: tuple[int, ...]) -> None:
+    from matplotlib.patches import Rectangle
+
+    color = _KNOWN if face.known else _UNKNOWN
+    left, top, right, bottom = face.left, face.top, face.right, face.bottom
+    if np.isnan(left):  # no aligner found it: the whole image is the face
+        left, top, right, bottom = -0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5
+    line = "-" if face.known else "--"
+    box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=1.8, linestyle=line)
+    ax.add_patch(box)
+    ax.annotate(
+        f"{face.name} {face.score:.2f}",
+        (max(left, 0), max(top, 0)),
+        xytext=(1, 2),
+        textcoords="offset points",
+        va="bottom" if top > 0.12 * shape[0] else "top",  # inside the box where there is no room above it
+        fontsize=FONT_SIZE,
+        color="white",
+        bbox=_label_box(color),
+        parse_math=False,
+        annotation_clip=True,
+    )
+
+
+def _label_box(color: str) -> dict[str, Any]:
+    return {"boxstyle": "square,pad=0.15", "facecolor": color, "edgecolor": "none", "alpha": 0.85}

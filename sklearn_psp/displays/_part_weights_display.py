@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -13,10 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._images import read_image, resize_image, thumbnail
 from sklearn_psp._retriever import NearestImageRetriever
-from sklearn_psp.displays._draw_weights import draw_weights
+from sklearn_psp.displays._draw_part_weights import draw_weights
 from sklearn_psp.utils._compat import Interval, validate_params
 from sklearn_psp.utils._pipeline import split_search
 from sklearn_psp.utils._validation import check_image_size
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["PartWeightsDisplay"]
 
@@ -63,7 +69,7 @@ class PartWeightsDisplay:
         The axes of the levels, in the order of `parts`; 0 to 1 from left to right and from top to bottom, as the boxes.
         Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     Raises
     ------
@@ -101,27 +107,36 @@ class PartWeightsDisplay:
     array([2. , 1. , 1. , 0.5, 0.5])
     """
 
-    def __init__(self, parts, part_weights, image=None, image_size=None):
+    axes_: np.ndarray
+    figure_: Figure | SubFigure
+
+    def __init__(
+        self,
+        parts: pd.DataFrame,
+        part_weights: npt.ArrayLike,
+        image: Any = None,
+        image_size: int | tuple[int, int] | None = None,
+    ):
         self.parts = _check_parts(parts)
         self.part_weights = _check_weights(part_weights, len(parts))
         self.image = None if image is None else thumbnail(read_image(image), _MOST_PIXELS)
         if image_size is not None:
             self.image_size = check_image_size(image_size)
         else:
-            self.image_size = (1, 1) if image is None else self.image.shape[:2]
+            self.image_size = (1, 1) if self.image is None else self.image.shape[:2]
 
     @validate_params(_DRAWING, prefer_skip_nested_validation=True)
     def plot(
         self,
         *,
-        ax=None,
-        figure=None,
-        cell_size=2.0,
-        cmap="RdBu_r",
-        include_values=True,
-        values_format=".2f",
-        colorbar=True,
-    ):
+        ax: Any = None,
+        figure: Figure | SubFigure | None = None,
+        cell_size: float = 2.0,
+        cmap: str | Colormap = "RdBu_r",
+        include_values: bool = True,
+        values_format: str = ".2f",
+        colorbar: bool = True,
+    ) -> PartWeightsDisplay:
         """Draw the weights.
 
         Parameters
@@ -129,7 +144,7 @@ class PartWeightsDisplay:
         ax : matplotlib.axes.Axes, array-like of shape (n_levels,) of them, or None, default=None
             The axes to draw into, one for each level. None makes them.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to make axes in. None makes a new figure with `matplotlib.pyplot`.
+            The figure to make axes in. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=2.0, inches
             Side of a panel in a new figure, or of the square of its area.
         cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
@@ -137,7 +152,7 @@ class PartWeightsDisplay:
         include_values : bool, default=True
             Whether to write the weights into cells with room for them.
         values_format : str, default=".2f"
-            How to write them, as for `format`.
+            Their format, as for `format`.
         colorbar : bool, default=True
             Whether to draw the colour bar.
 
@@ -172,17 +187,17 @@ class PartWeightsDisplay:
     @validate_params(_DRAWING, prefer_skip_nested_validation=True)
     def from_estimator(
         cls,
-        estimator,
-        image=None,
+        estimator: Any,
+        image: Any = None,
         *,
-        ax=None,
-        figure=None,
-        cell_size=2.0,
-        cmap="RdBu_r",
-        include_values=True,
-        values_format=".2f",
-        colorbar=True,
-    ):
+        ax: Any = None,
+        figure: Figure | SubFigure | None = None,
+        cell_size: float = 2.0,
+        cmap: str | Colormap = "RdBu_r",
+        include_values: bool = True,
+        values_format: str = ".2f",
+        colorbar: bool = True,
+    ) -> PartWeightsDisplay:
         """Draw the weights of a fitted featurizer on an image.
 
         Parameters
@@ -196,7 +211,7 @@ class PartWeightsDisplay:
         ax : matplotlib.axes.Axes, array-like of shape (n_levels,) of them, or None, default=None
             The axes to draw into, as for `plot`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to make axes in, as for `plot`.
+            The figure to make axes in, as for `plot`.
         cell_size : float, default=2.0, inches
             Side of a panel in a new figure, or of the square of its area.
         cmap : str or matplotlib.colors.Colormap, default="RdBu_r"
@@ -204,7 +219,7 @@ class PartWeightsDisplay:
         include_values : bool, default=True
             Whether to write the weights into cells with room for them.
         values_format : str, default=".2f"
-            How to write them, as for `format`.
+            Their format, as for `format`.
         colorbar : bool, default=True
             Whether to draw the colour bar.
 
@@ -252,7 +267,7 @@ class PartWeightsDisplay:
         )
 
 
-def _featurizer_of(estimator):
+def _featurizer_of(estimator: Any) -> PSPNetFeaturizer:
     """Find the fitted featurizer."""
     featurizer = _find(estimator)
     if featurizer is None:
@@ -264,7 +279,7 @@ def _featurizer_of(estimator):
     return featurizer
 
 
-def _find(estimator):
+def _find(estimator: Any) -> PSPNetFeaturizer | None:
     """Return the first featurizer in an estimator, or None."""
     if isinstance(estimator, PSPNetFeaturizer):
         return estimator
@@ -283,7 +298,7 @@ def _find(estimator):
     return None
 
 
-def _check_parts(parts):
+def _check_parts(parts: Any) -> pd.DataFrame:
     if not isinstance(parts, pd.DataFrame):
         raise TypeError(f"parts must be a DataFrame such as PSPNetFeaturizer.parts_, got {type(parts).__name__}")
     missing = [name for name in _COLUMNS if name not in parts]
@@ -294,7 +309,7 @@ def _check_parts(parts):
     return parts
 
 
-def _check_weights(part_weights, n_parts):
+def _check_weights(part_weights: npt.ArrayLike, n_parts: int) -> np.ndarray:
     weights = np.array(part_weights, dtype=np.float64)
     if weights.shape != (n_parts,):
         raise ValueError(f"part_weights has shape {weights.shape}, but parts has {n_parts} rows: one weight each")
@@ -306,7 +321,7 @@ def _check_weights(part_weights, n_parts):
     return weights
 
 
-def _check_axes(ax, figure, n_levels):
+def _check_axes(ax: Any, figure: Figure | SubFigure | None, n_levels: int) -> np.ndarray | None:
     if ax is None:
         return None
     if figure is not None:

@@ -1,4 +1,4 @@
-"""Scores of pairs, checked and counted: what every rate of false decisions is made of."""
+"""False decisions counted at every threshold, and the threshold that reaches a target."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sklearn_psp.exceptions import FewPairsWarning
 from sklearn_psp.utils._warnings import warn_user
@@ -16,6 +17,7 @@ __all__ = [
     "check_thresholds",
     "count_errors",
     "shares",
+    "target_place",
     "threshold_before",
     "warn_if_few",
 ]
@@ -30,35 +32,35 @@ class Counts:
     n_rejected: np.ndarray  # (n_distinct + 1,), genuine ones below each
 
     @property
-    def n_impostor(self):
+    def n_impostor(self) -> np.integer | np.floating:
         """Impostor pairs, or their weight."""
         return self.n_accepted[0]
 
     @property
-    def n_genuine(self):
+    def n_genuine(self) -> np.integer | np.floating:
         """Genuine pairs, or their weight."""
         return self.n_rejected[-1]
 
     @property
-    def far(self):
+    def far(self) -> np.ndarray:
         """False acceptance rates, falling from 1 to 0."""
         return self.n_accepted / self.n_impostor
 
     @property
-    def frr(self):
+    def frr(self) -> np.ndarray:
         """False rejection rates, rising from 0 to 1."""
         return self.n_rejected / self.n_genuine
 
 
-def check_thresholds(threshold):
+def check_thresholds(threshold: npt.ArrayLike) -> np.ndarray:
     """Make thresholds an array of float64 without NaN; infinity is allowed."""
-    threshold = np.asarray(threshold, dtype=np.float64)
-    if np.isnan(threshold).any():
+    thresholds = np.asarray(threshold, dtype=np.float64)
+    if np.isnan(thresholds).any():
         raise ValueError("threshold must be a number or an array of numbers; got NaN")
-    return threshold
+    return thresholds
 
 
-def count_errors(same, scores, weights=None):
+def count_errors(same: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> Counts:
     """Count false decisions at all thresholds.
 
     Parameters
@@ -73,7 +75,7 @@ def count_errors(same, scores, weights=None):
     Returns
     -------
     Counts
-        What is falsely accepted and rejected.
+        False acceptances and false rejections.
     """
     distinct, place = np.unique(scores, return_inverse=True)
     genuine, impostor = (
@@ -83,8 +85,8 @@ def count_errors(same, scores, weights=None):
     return add_up(distinct, genuine, impostor)
 
 
-def add_up(distinct, genuine, impostor):
-    """Count false decisions from how many pairs of either kind have each of the distinct scores, rising."""
+def add_up(distinct: np.ndarray, genuine: np.ndarray, impostor: np.ndarray) -> Counts:
+    """Count false decisions from the numbers of genuine and impostor pairs at each of the distinct scores, rising."""
     return Counts(
         distinct=distinct,
         n_accepted=np.concatenate([np.cumsum(impostor[::-1])[::-1], [0]]),
@@ -92,8 +94,10 @@ def add_up(distinct, genuine, impostor):
     )
 
 
-def shares(scores, thresholds, weights=None):
-    """Shares of scores that each threshold accepts and rejects.
+def shares(
+    scores: np.ndarray, thresholds: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the shares of scores that each threshold accepts and rejects.
 
     Parameters
     ----------
@@ -116,7 +120,7 @@ def shares(scores, thresholds, weights=None):
     return (below[-1] - below[place]) / below[-1], below[place] / below[-1]
 
 
-def threshold_before(distinct, place):
+def threshold_before(distinct: np.ndarray, place: int) -> float:
     """Give a threshold that accepts the scores from a place on.
 
     All numbers between two neighbouring scores decide the same pairs alike; their middle leaves both sides the same
@@ -144,7 +148,36 @@ def threshold_before(distinct, place):
     return float(middle if low < middle else high)
 
 
-def warn_if_few(n, rate, name, what):
+def target_place(counts: Counts, kind: str, rate: float | None) -> int:
+    """Find the threshold that reaches a target, as the first of the distinct scores that it accepts.
+
+    Parameters
+    ----------
+    counts : Counts
+        False decisions at all thresholds, in whole numbers.
+    kind : {"accuracy", "eer", "far"}
+        The target.
+    rate : float or None
+        The false acceptance rate of "far".
+
+    Returns
+    -------
+    int
+        For `threshold_before`.
+    """
+    accepted, rejected = counts.n_accepted, counts.n_rejected
+    if kind == "far":
+        # Both sides are the numbers nearest to a fraction, so that 1 of 1,000 is 0.001 and not above it.
+        return int(np.argmax(counts.far <= rate))
+    if kind == "accuracy":  # the highest of several
+        wrong = accepted + rejected
+        return len(wrong) - 1 - int(np.argmin(wrong[::-1]))
+    # In whole numbers: equal differences of fractions would differ by rounding. Of several, that with fewest errors.
+    accepted, rejected = accepted * counts.n_genuine, rejected * counts.n_impostor
+    return int(np.lexsort((accepted, accepted + rejected, np.abs(accepted - rejected)))[0])
+
+
+def warn_if_few(n: int, rate: float, name: str, what: str) -> None:
     """Warn if a rate is below what n comparisons can show.
 
     Parameters
@@ -154,7 +187,7 @@ def warn_if_few(n, rate, name, what):
     rate : float in (0, 1]
         The rate that was asked for.
     name, what : str
-        What the rate is called, and what is counted.
+        Name of the rate, and of what is counted.
     """
     if 1 / n <= rate:
         return

@@ -1,12 +1,21 @@
-"""Drawing the weights of parts on an image with matplotlib."""
+"""The drawing of PartWeightsDisplay: cells in the colours of their weights over an image in grey, with a colour bar."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from sklearn_psp.displays._draw import GAP, exact_grid
 from sklearn_psp.utils._optional import import_optional_dependency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure, SubFigure
 
 __all__ = ["draw_weights", "weight_limits"]
 
@@ -14,8 +23,8 @@ _LINE, _LINE_AROUND = "#1f2328", "white"
 _DARK, _LIGHT = "#000000", "#ffffff"
 # Points. A character of the usual sans-serif is about 0.6 as wide as its font is high, a digit a little more.
 _TITLE_SIZE, _NUMBER_SIZE, _LEAST_NUMBER_SIZE, _DIGIT = 9, 9, 6, 0.64
-# Inches: between panels, above them, around all, the colour bar and its numbers; and what a title needs.
-_GAP, _TITLE, _MARGIN, _BAR, _BAR_TEXT, _LEAST_COLUMN = 0.14, 0.3, 0.12, 0.13, 0.62, 1.0
+# Inches: above panels, the colour bar and its numbers, and the width that a title needs.
+_TITLE, _BAR, _BAR_TEXT, _LEAST_COLUMN = 0.3, 0.13, 0.62, 1.0
 _MOST_COLUMNS = 4
 # Share of the cell's colour; the rest is the image, in grey, for its own colours would be taken for weights.
 _OPACITY = 0.62
@@ -26,8 +35,8 @@ _LEAST_SPREAD = 0.1
 _EQUAL_CONTRAST = 0.18
 
 
-def weight_limits(part_weights):
-    """Limits of a colour scale with 1 in its middle, wide enough for all weights.
+def weight_limits(part_weights: np.ndarray) -> tuple[float, float]:
+    """Give limits of a colour scale with 1 in its middle, wide enough for all weights.
 
     They are as far below 1 as above, but never below 0: where a weight is above 2, both halves are linear, and that
     below 1 is the finer one.
@@ -47,8 +56,19 @@ def weight_limits(part_weights):
 
 
 def draw_weights(
-    parts, part_weights, image, image_size, *, figure, axes, cell_size, cmap, include_values, values_format, colorbar
-):
+    parts: pd.DataFrame,
+    part_weights: np.ndarray,
+    image: np.ndarray | None,
+    image_size: tuple[int, int],
+    *,
+    figure: Figure | SubFigure | None,
+    axes: np.ndarray | None,
+    cell_size: float,
+    cmap: str | Colormap,
+    include_values: bool,
+    values_format: str,
+    colorbar: bool,
+) -> tuple[Figure | SubFigure, np.ndarray]:
     """Draw one panel for each level, all with one colour scale.
 
     Parameters
@@ -58,11 +78,11 @@ def draw_weights(
     part_weights : ndarray of shape (n_parts,)
         The weights.
     image : ndarray of shape (height, width, 3), uint8, RGB, or None
-        What lies below.
+        The image below the cells.
     image_size : tuple of two numbers
         (height, width) of the panels, in any unit.
     figure : Figure, SubFigure or None
-        What to draw into, if there are no axes; None makes a new figure.
+        The figure to draw into, if there are no axes; None makes a new one.
     axes : ndarray of shape (n_levels,), object, or None
         The axes to draw into.
     cell_size : float, inches
@@ -72,23 +92,23 @@ def draw_weights(
     include_values : bool
         Whether to write the weights where there is room.
     values_format : str
-        How they are written.
+        The format of the weights.
     colorbar : bool
         Whether to draw the colour bar.
 
     Returns
     -------
     figure : Figure or SubFigure
-        What was drawn into.
+        The figure that was drawn into.
     axes : ndarray of shape (n_levels,), object
         The axes of the levels.
     """
     collections = import_optional_dependency("matplotlib.collections", extra="plot", purpose="PartWeightsDisplay")
     colors = import_optional_dependency("matplotlib.colors", extra="plot", purpose="PartWeightsDisplay")
     levels = list(parts.groupby("level", sort=False).indices.items())
-    bar = None
+    bar_axes = None
     if axes is None:
-        figure, axes, bar = _place(len(levels), image_size, figure, cell_size, colorbar)
+        figure, axes, bar_axes = _place(len(levels), image_size, figure, cell_size, colorbar)
     else:
         figure = axes[0].figure
     low, high = weight_limits(part_weights)
@@ -112,7 +132,7 @@ def draw_weights(
         ax.add_collection(cells, autolim=False)
         _draw_lines(ax, boxes, collections)
     if colorbar:
-        bar = figure.colorbar(cells, cax=bar, ax=None if bar is not None else axes.tolist())
+        bar = figure.colorbar(cells, cax=bar_axes, ax=None if bar_axes is not None else axes.tolist())
         _finish_bar(bar, norm)
     if include_values:
         for ax, (_, rows) in zip(axes, levels, strict=True):
@@ -121,49 +141,29 @@ def draw_weights(
     return figure, axes
 
 
-def _place(n_levels, image_size, figure, cell_size, colorbar):
+def _place(
+    n_levels: int, image_size: tuple[int, int], figure: Figure | SubFigure | None, cell_size: float, colorbar: bool
+) -> tuple[Figure | SubFigure, np.ndarray, Axes | None]:
     """Make axes of exact sizes: panels in rows of at most four, and the colour bar beside them."""
     n_rows = math.ceil(n_levels / _MOST_COLUMNS)
     n_columns = math.ceil(n_levels / n_rows)
-    beside = _GAP + _BAR + _BAR_TEXT if colorbar else 0
     aspect = math.sqrt(image_size[0] / image_size[1])
-    panel_width, panel_height = max(cell_size / aspect, _LEAST_COLUMN), cell_size * aspect
-    if figure is None:
-        pyplot = import_optional_dependency("matplotlib.pyplot", extra="plot", purpose="PartWeightsDisplay")
-        width = n_columns * panel_width + (n_columns - 1) * _GAP + beside + 2 * _MARGIN
-        height = n_rows * (panel_height + _TITLE) + 2 * _MARGIN
-        # The places are computed; a layout engine of the user's settings would move them.
-        figure = pyplot.figure(figsize=(width, height), layout="none")
-    else:
-        width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
-        panel_width = max((width - (n_columns - 1) * _GAP - beside - 2 * _MARGIN) / n_columns, _GAP)
-        panel_height = max((height - 2 * _MARGIN) / n_rows - _TITLE, _GAP)
-    # Every second column and row is a gap, so that all sizes are exact.
-    columns = [panel_width, *(size for _ in range(n_columns - 1) for size in (_GAP, panel_width))]
-    grid = figure.add_gridspec(
-        2 * n_rows,
-        len(columns) + (3 if colorbar else 0),
-        width_ratios=[*columns, *([_GAP, _BAR, _BAR_TEXT] if colorbar else [])],
-        height_ratios=[_TITLE, panel_height] * n_rows,
-        left=_MARGIN / width,
-        right=1 - _MARGIN / width,
-        bottom=_MARGIN / height,
-        top=1 - _MARGIN / height,
-        wspace=0,
-        hspace=0,
-    )
+    panel = max(cell_size / aspect, _LEAST_COLUMN), cell_size * aspect
+    widths = [None, *(size for _ in range(n_columns - 1) for size in (GAP, None))]
+    beside = [GAP, _BAR, _BAR_TEXT] if colorbar else []
+    figure, grid, _ = exact_grid(figure, [*widths, *beside], [_TITLE, None] * n_rows, panel, owner="PartWeightsDisplay")
     axes = np.empty(n_levels, dtype=object)
     for i in range(n_levels):
         axes[i] = figure.add_subplot(grid[2 * (i // n_columns) + 1, 2 * (i % n_columns)])
     return figure, axes, figure.add_subplot(grid[1:, -2]) if colorbar else None
 
 
-def _grey(image):
+def _grey(image: np.ndarray) -> np.ndarray:
     """Luminance of an image, between `_DARKEST` and 1."""
     return _DARKEST + (1 - _DARKEST) * (image @ np.array([0.299, 0.587, 0.114])) / 255
 
 
-def _draw_lines(ax, boxes, collections):
+def _draw_lines(ax: Axes, boxes: np.ndarray, collections: Any) -> None:
     """Draw the grid, each line once: dark with a light edge, to be seen on any image."""
     lines = set()
     for left, right, top, bottom in boxes.tolist():
@@ -173,8 +173,8 @@ def _draw_lines(ax, boxes, collections):
         ax.add_collection(collections.LineCollection(sorted(lines), colors=color, linewidths=width), autolim=False)
 
 
-def _finish_bar(bar, norm):
-    """Mark the middle, and say what it is."""
+def _finish_bar(bar: Colorbar, norm: Any) -> None:
+    """Mark the middle of the colour bar, the weight 1, and label it."""
     ticks = [tick for tick in bar.get_ticks() if norm.vmin <= tick <= norm.vmax and abs(norm(tick) - 0.5) > 0.07]
     ticks = sorted([*ticks, 1.0])
     bar.set_ticks(ticks, labels=[f"{tick:.4g}" for tick in ticks])
@@ -183,7 +183,9 @@ def _finish_bar(bar, norm):
     bar.set_label("weight (1 = uniform)", fontsize=8)
 
 
-def _write(ax, boxes, part_weights, below, norm, values_format):
+def _write(
+    ax: Axes, boxes: np.ndarray, part_weights: np.ndarray, below: np.ndarray | None, norm: Any, values_format: str
+) -> None:
     """Write the weights into the cells, in one size, if they fit."""
     effects = import_optional_dependency("matplotlib.patheffects", extra="plot", purpose="PartWeightsDisplay")
     texts = [format(weight, values_format) for weight in part_weights.tolist()]
@@ -208,17 +210,16 @@ def _write(ax, boxes, part_weights, below, norm, values_format):
             label.set_path_effects([effects.withStroke(linewidth=1.6, foreground=edge, alpha=0.6)])
 
 
-def _mean_below(below, box):
+def _mean_below(below: np.ndarray, box: np.ndarray) -> float:
     """Mean grey of the image in the middle of a box, where the number stands."""
     left, right, top, bottom = box
     height, width = below.shape
     rows = slice(int((0.7 * top + 0.3 * bottom) * height), math.ceil((0.3 * top + 0.7 * bottom) * height))
     columns = slice(int((0.9 * left + 0.1 * right) * width), math.ceil((0.1 * left + 0.9 * right) * width))
-    return below[rows, columns].mean()
+    return float(below[rows, columns].mean())
 
 
-def _luminance(color):
+def _luminance(color: np.ndarray) -> float:
     """Relative luminance of sRGB, as the Web Content Accessibility Guidelines define it."""
-    color = np.asarray(color)
     linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
     return float(linear @ np.array([0.2126, 0.7152, 0.0722]))

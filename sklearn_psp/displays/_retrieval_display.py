@@ -1,25 +1,44 @@
-"""RetrievalDisplay: queries beside the images found for them."""
+"""RetrievalDisplay: queries beside their results."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._retriever import NearestImageRetriever, retrieve
-from sklearn_psp.displays._assemble import choose, hits, in_order, shown_queries, worst
-from sklearn_psp.displays._draw import draw_queries
-from sklearn_psp.displays._images import ImageLookup
+from sklearn_psp.displays._draw import CAPTION, GAP, RIGHT, WRONG, exact_grid, frame, image_box
+from sklearn_psp.displays._shown import (
+    ImageLookup,
+    ShownQuery,
+    ShownResult,
+    check_results,
+    choose,
+    choose_worst,
+    mark_right,
+    query_lookup,
+    show_queries,
+)
 from sklearn_psp.exceptions import ImageInputError
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
 from sklearn_psp.utils._labels import as_label_array
 from sklearn_psp.utils._pipeline import split_search
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
 __all__ = ["RetrievalDisplay"]
 
+_APART = 0.22  # inches, what sets the query apart from its results
+# Marks are drawn, not written: few fonts have them.
+_TICK = [(-1.0, 0.05), (-0.3, -0.65), (1.0, 0.75)]
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _SELECTION = {
     "n_queries": [_AT_LEAST_ONE],
@@ -36,16 +55,16 @@ class RetrievalDisplay:
     Parameters
     ----------
     queries : sequence of ShownQuery
-        What is shown, from top to bottom.
+        The queries with their results, from top to bottom.
 
     Attributes
     ----------
     queries : tuple of ShownQuery
-        What is shown, from top to bottom; images have at most 256 pixels a side.
+        The queries with their results, from top to bottom; images have at most 256 pixels a side.
     ax_ : ndarray of shape (n_queries, 1 + n_results), object
         The axes: the query, then its results by rank. Only once drawn.
     figure_ : matplotlib.figure.Figure or matplotlib.figure.SubFigure
-        What holds the axes. Only once drawn.
+        The figure that holds the axes. Only once drawn.
 
     See Also
     --------
@@ -71,17 +90,20 @@ class RetrievalDisplay:
     (3, 3)
     """
 
-    def __init__(self, queries):
+    ax_: np.ndarray
+    figure_: Figure | SubFigure
+
+    def __init__(self, queries: Sequence[ShownQuery]):
         self.queries = tuple(queries)
 
     @validate_params({"cell_size": [Interval(Real, 0, None, closed="neither")]}, prefer_skip_nested_validation=True)
-    def plot(self, *, figure=None, cell_size=1.4):
-        """Draw the queries and what was found.
+    def plot(self, *, figure: Figure | SubFigure | None = None, cell_size: float = 1.4) -> RetrievalDisplay:
+        """Draw the queries and their results.
 
         Parameters
         ----------
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into. None makes a new figure with `matplotlib.pyplot`.
+            The figure to draw into. None makes a new one with `matplotlib.pyplot`.
         cell_size : float, default=1.4, inches
             Side of an image's box in a new figure.
 
@@ -95,7 +117,24 @@ class RetrievalDisplay:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        self.figure_, self.ax_ = draw_queries(self.queries, figure, cell_size)
+        n_columns = 1 + max((len(query.results) for query in self.queries), default=0)
+        gaps = [_APART, *[GAP] * (n_columns - 2)][: n_columns - 1]
+        widths = [None, *(size for gap in gaps for size in (gap, None))]
+        heights = [None, CAPTION] * max(len(self.queries), 1)
+        self.figure_, grid, (cell_width, _) = exact_grid(
+            figure, widths, heights, (cell_size, cell_size), owner="RetrievalDisplay"
+        )
+        self.ax_ = np.empty((len(self.queries), n_columns), dtype=object)
+        for i, query in enumerate(self.queries):
+            for j in range(n_columns):
+                # Every second column and row of the grid is a gap.
+                self.ax_[i, j] = self.figure_.add_subplot(grid[2 * i, 2 * j])
+            _draw_query(self.ax_[i, 0], query, cell_width)
+            for j, ax in enumerate(self.ax_[i, 1:]):
+                if j < len(query.results):
+                    _draw_result(ax, query.results[j], cell_width)
+                else:
+                    ax.set_visible(False)
         return self
 
     @classmethod
@@ -105,20 +144,20 @@ class RetrievalDisplay:
     )
     def from_estimator(
         cls,
-        estimator,
-        X=None,
-        y=None,
+        estimator: Any,
+        X: Any = None,
+        y: npt.ArrayLike | None = None,
         *,
-        n_neighbors=5,
-        n_queries=5,
-        select="first",
-        where=None,
-        query_images=None,
-        gallery_images=None,
-        random_state=None,
-        figure=None,
-    ):
-        """Search, and draw what was found.
+        n_neighbors: int = 5,
+        n_queries: int = 5,
+        select: str = "first",
+        where: npt.ArrayLike | Callable[[pd.DataFrame], Any] | None = None,
+        query_images: Any = None,
+        gallery_images: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        figure: Figure | SubFigure | None = None,
+    ) -> RetrievalDisplay:
+        """Search, and draw the results.
 
         Parameters
         ----------
@@ -131,9 +170,9 @@ class RetrievalDisplay:
         y : array-like of shape (n_queries,), default=None
             True labels of the queries. None marks nothing as right or wrong, but for X=None takes the gallery's own.
         n_neighbors : int, default=5
-            How many results of each query to show.
+            Number of results to show of each query.
         n_queries : int, default=5
-            How many queries to show.
+            Number of queries to show.
         select : {"first", "random", "worst"}, default="first"
             Which queries to show, if there are more: the first, any, or those of the lowest average precision within
             the results shown, worst first.
@@ -147,7 +186,7 @@ class RetrievalDisplay:
         random_state : int, RandomState instance or None, default=None
             Seed of `select="random"`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into, as for `plot`.
+            The figure to draw into, as for `plot`.
 
         Returns
         -------
@@ -185,7 +224,7 @@ class RetrievalDisplay:
             queries, names = gallery, retriever.ids_
             y = retriever.labels_ if y is None else y
         else:
-            queries = _query_lookup(X, query_images)
+            queries = query_lookup(X, query_images)
             names = queries.names.to_numpy()
         own_names = X.index if isinstance(X, pd.Series | pd.DataFrame) else names
         labels = _check_labels(y, len(names), select)
@@ -195,45 +234,35 @@ class RetrievalDisplay:
             if select != "worst" and hasattr(X, "__getitem__"):
                 places = choose(len(names), n_queries, select, random_state)
             X = _take(X, places, len(names))
-        results = in_order(retrieve(estimator, X, n_neighbors, where), n_neighbors)
+        results = check_results(retrieve(estimator, X, n_neighbors, where), n_neighbors)
         query_of = pd.Index(names).get_indexer(results["query"]) if X is None else places[results["query"].to_numpy()]
-        right = hits(results, query_of, labels)
+        right = mark_right(results, query_of, labels)
         if select == "worst":
-            _need_marks(right)
-            chosen = worst(query_of, right, len(names), n_queries)
+            chosen = choose_worst(query_of, right, len(names), n_queries)
         else:
             chosen = places[choose(len(places), n_queries, select, random_state)]
-        shown = shown_queries(
-            results,
-            query_of,
-            right,
-            chosen,
-            labels,
-            lambda place: _caption(own_names[place], queries.source(names[place])),
-            lambda place: queries.small(names[place]),
-            gallery.small,
-        )
+        shown = show_queries(results, query_of, right, chosen, labels, names, own_names, queries, gallery)
         if X is not None and query_images is None:
             _refuse_descriptors(shown, queries, chosen)
-        _refuse_unseen(shown, gallery, gallery_images)
+        gallery.refuse_unknown(shown, gallery_images)
         return cls(shown).plot(figure=figure)
 
     @classmethod
     @validate_params({"n_neighbors": [_AT_LEAST_ONE, None], **_SELECTION}, prefer_skip_nested_validation=True)
     def from_results(
         cls,
-        results,
-        query_images=None,
-        gallery_images=None,
+        results: pd.DataFrame,
+        query_images: Any = None,
+        gallery_images: Any = None,
         *,
-        y=None,
-        n_neighbors=None,
-        n_queries=5,
-        select="first",
-        random_state=None,
-        figure=None,
-    ):
-        """Draw what `retrieve` has found.
+        y: npt.ArrayLike | None = None,
+        n_neighbors: int | None = None,
+        n_queries: int = 5,
+        select: str = "first",
+        random_state: int | np.random.RandomState | None = None,
+        figure: Figure | SubFigure | None = None,
+    ) -> RetrievalDisplay:
+        """Draw the results of `retrieve`.
 
         Parameters
         ----------
@@ -248,16 +277,16 @@ class RetrievalDisplay:
         y : array-like of shape (n_queries,), default=None
             True labels, in the order of `query_images`. None marks nothing as right or wrong.
         n_neighbors : int or None, default=None
-            How many results of each query to show; None shows all.
+            Number of results to show of each query; None shows all.
         n_queries : int, default=5
-            How many queries to show.
+            Number of queries to show.
         select : {"first", "random", "worst"}, default="first"
             Which queries of the table to show, if there are more: the first, any, or those of the lowest average
             precision within the results shown, worst first.
         random_state : int, RandomState instance or None, default=None
             Seed of `select="random"`.
         figure : matplotlib.figure.Figure or matplotlib.figure.SubFigure, default=None
-            What to draw into, as for `plot`.
+            The figure to draw into, as for `plot`.
 
         Returns
         -------
@@ -284,47 +313,39 @@ class RetrievalDisplay:
         >>> [result.label for result in display.queries[0].results]
         ['dog', 'cat']
         """
-        results = in_order(results, n_neighbors)
+        results = check_results(results, n_neighbors)
         if results.empty:
             raise ValueError("results is empty: no query has a result to show")
         gallery = ImageLookup(gallery_images, parameter="gallery_images")
         queries = gallery if query_images is None else ImageLookup(query_images, parameter="query_images")
         known = queries.names if len(queries.names) else pd.Index(results["query"].unique())
-        labels = _check_labels(y, len(known), select)
+        given = _check_labels(y, len(known), select)
 
         # In the order of the table as it was given: a user may have chosen and sorted its rows.
         query_of, names = pd.factorize(results["query"])
         names = names.tolist()
-        if labels is not None:
+        labels = None
+        if given is not None:
             places = known.get_indexer(names)
-            labels = np.where(places >= 0, labels.astype(object)[places], None)
-        right = hits(results, query_of, labels)
+            labels = given.astype(object)[places]
+            labels[places < 0] = None
+        right = mark_right(results, query_of, labels)
         if select == "worst":
-            _need_marks(right)
-            chosen = worst(query_of, right, len(names), n_queries)
+            chosen = choose_worst(query_of, right, len(names), n_queries)
         else:
             chosen = choose(len(names), n_queries, select, random_state)
-        shown = shown_queries(
-            results,
-            query_of,
-            right,
-            chosen,
-            labels,
-            lambda place: _caption(names[place], queries.source(names[place])),
-            lambda place: queries.small(names[place]),
-            gallery.small,
-        )
+        shown = show_queries(results, query_of, right, chosen, labels, names, names, queries, gallery)
         if all(queries.source(names[place]) is None for place in chosen):
             raise ImageInputError(
                 f"query_images has an image for none of the queries shown, such as {names[chosen[0]]!r}: pass a dict "
                 "or a Series that gives the image of each value of the column query, or an array-like if these are "
                 "positions"
             )
-        _refuse_unseen(shown, gallery, gallery_images)
+        gallery.refuse_unknown(shown, gallery_images)
         return cls(shown).plot(figure=figure)
 
 
-def _retriever_of(estimator):
+def _retriever_of(estimator: Any) -> NearestImageRetriever:
     retriever, _ = split_search(estimator, None)
     if not isinstance(retriever, NearestImageRetriever):
         raise TypeError(
@@ -335,29 +356,7 @@ def _retriever_of(estimator):
     return retriever
 
 
-def _query_lookup(X, query_images):
-    """Images of the queries by place."""
-    images, parameter = (X, "X") if query_images is None else (query_images, "query_images")
-    if isinstance(images, pd.Series | pd.DataFrame):
-        images = images.reset_index(drop=True)
-    try:
-        queries = ImageLookup(images, parameter=parameter)
-    except ImageInputError as error:
-        if query_images is not None:
-            raise
-        raise ImageInputError(
-            f"X holds no images to show; pass those of the queries as query_images=, in the order of X. ({error})"
-        ) from error
-    if query_images is not None and hasattr(X, "__getitem__"):
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-        if len(queries.names) != n_rows:
-            raise ValueError(
-                f"query_images must hold one image for each of the {n_rows} rows of X, got {len(queries.names)}"
-            )
-    return queries
-
-
-def _check_labels(y, n_queries, select):
+def _check_labels(y: npt.ArrayLike | None, n_queries: int, select: str) -> np.ndarray | None:
     if y is None:
         if select == "worst":
             raise ValueError("select='worst' needs the true labels of the queries: pass y=")
@@ -368,23 +367,8 @@ def _check_labels(y, n_queries, select):
     return labels
 
 
-def _need_marks(right):
-    if not any(mark is not None for mark in right):
-        raise ValueError(
-            "select='worst' needs labels on both sides, but no query and result have one each: fit the gallery with y"
-        )
-
-
-def _caption(name, source):
-    """Name a query by its index; by its file where that says more than a number."""
-    is_path = isinstance(source, str | os.PathLike)
-    if is_path and (isinstance(name, Integral) or name == source):
-        return os.path.basename(source)
-    return f"query {name}" if isinstance(name, Integral) else str(name)
-
-
-def _take(X, places, n_rows):
-    """Some rows of X, numbered anew if it has an index."""
+def _take(X: Any, places: np.ndarray, n_rows: int) -> Any:
+    """Take some rows of X, numbered anew if it has an index."""
     if isinstance(X, pd.Series | pd.DataFrame):
         return X.iloc[places].reset_index(drop=True)
     if len(places) == n_rows:
@@ -392,8 +376,8 @@ def _take(X, places, n_rows):
     return X[places] if hasattr(X, "shape") else [X[place] for place in places]
 
 
-def _refuse_descriptors(shown, queries, chosen):
-    """Say what is missing where X looked like images, such as a list of rows, but holds none."""
+def _refuse_descriptors(shown: Sequence[ShownQuery], queries: ImageLookup, chosen: np.ndarray) -> None:
+    """Refuse an X that looked like images, such as a list of rows, but holds none, and say what is missing."""
     if any(query.image is not None for query in shown):
         return
     if not any(isinstance(queries.source(place), str | bytes | os.PathLike) for place in chosen):
@@ -402,18 +386,24 @@ def _refuse_descriptors(shown, queries, chosen):
         )
 
 
-def _refuse_unseen(shown, gallery, gallery_images):
-    """Say what is missing where no result has an image, not even one that cannot be read."""
-    ids = [result.id for query in shown for result in query.results]
-    if not ids or any(gallery.source(name) is not None for name in ids):
+def _draw_query(ax: Axes, query: ShownQuery, cell_width: float) -> None:
+    lines = [query.caption]
+    if query.label is not None and str(query.label) != query.caption:
+        lines.append(query.label)
+    image_box(ax, query.image, query.caption, lines, cell_width, weight="bold")
+    for side in ax.spines.values():
+        side.set_linewidth(2.5)
+
+
+def _draw_result(ax: Axes, result: ShownResult, cell_width: float) -> None:
+    lines = [f"{result.distance:.3f}", result.id if result.label is None else result.label]
+    image_box(ax, result.image, result.id, lines, cell_width)
+    frame(ax, result.right)
+    if result.right is None:
         return
-    if gallery_images is None:
-        raise ImageInputError(
-            f"the images of the gallery are not known, and ids such as {ids[0]!r} are no paths of files: pass "
-            "gallery_images=, the images in the order of the gallery, or a dict or Series that gives the image of "
-            "each id"
-        )
-    raise ImageInputError(
-        f"gallery_images has an image for none of the ids shown, such as {ids[0]!r}: pass a dict or a Series that "
-        "gives the image of each id, or an array-like by position"
-    )
+    color = RIGHT if result.right else WRONG
+    place: dict[str, Any] = {"transform": ax.transAxes, "zorder": 5, "linestyle": "none"}
+    ax.plot(0.89, 0.89, marker="o", markersize=12, color=color, markeredgecolor="white", markeredgewidth=0.8, **place)
+    mark: dict[str, Any] = {"marker": _TICK, "markersize": 6.5} if result.right else {"marker": "x", "markersize": 5.5}
+    white: dict[str, Any] = {"markeredgecolor": "white", "markerfacecolor": "none", "markeredgewidth": 1.7}
+    ax.plot(0.89, 0.89, label="right" if result.right else "wrong", **mark, **white, **place)

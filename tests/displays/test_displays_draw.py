@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sklearn_psp.displays import RetrievalDisplay, ShownQuery, ShownResult
-from sklearn_psp.displays._draw import shorten
+from sklearn_psp.displays._draw import CAPTION, GAP, MARGIN, exact_grid, shorten
 from sklearn_psp.exceptions import MissingDependencyError
 
 
@@ -133,6 +133,19 @@ def test_cell_size__sets_the_size_of_a_new_figure():
 
 def test_no_queries__is_an_empty_figure():
     assert RetrievalDisplay([]).plot().ax_.shape == (0, 1)
+
+
+@pytest.mark.parametrize("size", [(9, 3), (3, 9)])
+def test_grid_in_a_given_figure__keeps_fixed_sizes_and_shares_the_rest(size):
+    figure = mpl.figure.Figure(figsize=size)
+    widths, heights = [None, GAP, None, 1.0], [None, CAPTION]
+    _, grid, cell = exact_grid(figure, widths, heights, (5.0, 5.0), owner="a test")
+    figure.add_subplot(grid[0, 0])
+    figure.add_subplot(grid[1, 3])
+    boxes = [ax.get_position().transformed(mpl.transforms.Affine2D().scale(*size)) for ax in figure.axes]
+    np.testing.assert_allclose(boxes[0].size, cell)
+    np.testing.assert_allclose(boxes[1].size, (1.0, CAPTION))
+    np.testing.assert_allclose(cell, ((size[0] - 2 * MARGIN - GAP - 1) / 2, size[1] - 2 * MARGIN - CAPTION))
 
 
 def test_shorten__keeps_both_ends():

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: each query beside its nearest images."""
+"""Results of a command: printed, and written as one self-contained HTML page of queries beside their results."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from string import Template
 
 import pandas as pd
 from PIL import Image
 
-from sklearn_psp._cli._template import PAGE, STYLE
 from sklearn_psp._images import thumbnail
 from sklearn_psp.displays import ShownQuery, ShownResult
 from sklearn_psp.utils._progress import progress
 
-__all__ = ["Page", "page_html", "write_page"]
+__all__ = ["Page", "page_html", "print_results", "print_unreadable", "write_page"]
+
+_N_LISTED = 20
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows, from top to bottom.
+    """The contents of a page, from top to bottom.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ class Page:
     introduction : str
         A paragraph.
     queries : sequence of ShownQuery
-        Each query with its nearest images; captions and ids are what people read.
+        Each query with its nearest images; captions and ids are shown below them.
     tables : sequence of (str, DataFrame)
         Tables with their headings.
     unreadable : sequence of (str, str)
@@ -50,6 +52,40 @@ class Page:
     credits: Sequence[tuple[str, str]] = field(default=())
 
 
+def print_results(query: str, results: pd.DataFrame) -> None:
+    """Print the nearest images of one query.
+
+    Parameters
+    ----------
+    query : str
+        Its name.
+    results : DataFrame
+        With the columns `rank`, `distance` and `name`.
+    """
+    print(f"\n{query}")
+    for row in results.itertuples():
+        print(f"{row.rank:>4}  {row.distance:.3f}  {row.name}")
+
+
+def print_unreadable(files: Sequence[tuple[str, str]]) -> None:
+    """Print the files that could not be read.
+
+    Parameters
+    ----------
+    files : sequence of (str, str)
+        Name and reason of each.
+    """
+    print()
+    if not files:
+        return
+    print(f"{len(files):,} {'file' if len(files) == 1 else 'files'} could not be read:")
+    for name, reason in files[:_N_LISTED]:
+        print(f"  {name}: {reason}")
+    if len(files) > _N_LISTED:
+        print(f"  and {len(files) - _N_LISTED:,} more")
+    print()
+
+
 def write_page(page: Page, path: Path, *, verbose: bool = False) -> Path:
     """Write the page, and the folders it stands in.
 
@@ -58,7 +94,7 @@ def write_page(page: Page, path: Path, *, verbose: bool = False) -> Path:
     page : Page
         What to show.
     path : Path
-        The file; one that is there is replaced.
+        The file; an existing one is replaced.
     verbose : bool, default=False
         Show a progress bar.
 
@@ -87,14 +123,17 @@ def page_html(page: Page, *, verbose: bool = False) -> str:
     str
         HTML that loads nothing from elsewhere; every image is in it once, as a small JPEG.
     """
-    images = {_key(shown): shown.image for query in page.queries for shown in (query, *query.results)}
+    shown: list[ShownQuery | ShownResult] = []
+    for query in page.queries:
+        shown += [query, *query.results]
+    images = {_key(one): one.image for one in shown}
     names = {key: f"p{i}" for i, key in enumerate(images)}
     with progress(len(images), "drawing the page", "image", verbose) as bar:
         rules = [_image_rule(names[key], image, bar.update) for key, image in images.items()]
     marked = any(result.right is not None for query in page.queries for result in query.results)
-    return PAGE.substitute(
+    return _PAGE.substitute(
         title=escape(page.title),
-        style=STYLE + "\n".join(rules),
+        style=_STYLE + "\n".join(rules),
         introduction=escape(page.introduction),
         tables="".join(_table(heading, table) for heading, table in page.tables),
         filter=_FILTER if marked else "",
@@ -105,19 +144,14 @@ def page_html(page: Page, *, verbose: bool = False) -> str:
     )
 
 
-_FILTER = (
-    '<p><label><input type="checkbox" id="wrong-only"> Show only the queries whose nearest image is wrong</label></p>'
-)
-
-
 def _key(shown: ShownQuery | ShownResult) -> object:
-    """What makes two images one: the path or the content; for anything else that it is the same object."""
+    """Tell images apart: by path or content; anything else by being the same object."""
     image = shown.image
     return image if isinstance(image, str | bytes | os.PathLike) else id(image)
 
 
 def _image_rule(name: str, image: object, done: Callable[[int], object]) -> str:
-    """CSS that shows an image: one that answers many queries is embedded only once, and no script is needed."""
+    """Write CSS that shows an image: one that answers many queries is embedded only once, without a script."""
     small = thumbnail(image)
     done(1)
     if small is None:  # gone since it was described
@@ -183,3 +217,108 @@ def _list(heading: str, items: Sequence[tuple[str, str]]) -> str:
         return ""
     lines = "".join(f"<li><b>{escape(name)}:</b> {escape(text)}</li>" for name, text in items)
     return f'<div class="list"><h2>{escape(heading)}</h2><ul>{lines}</ul></div>'
+
+
+_PAGE = Template("""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+$style
+</style>
+</head>
+<body>
+<header>
+<h1>$title</h1>
+<p>$introduction</p>
+<div class="tables">$tables</div>
+$filter
+</header>
+<main>
+$questions
+</main>
+<footer>
+<p>$results</p>
+$unreadable
+$credits
+<p>Made with sklearn_psp.</p>
+</footer>
+</body>
+</html>
+""")
+
+# Nothing in the page is loaded from elsewhere, and it needs no script.
+_STYLE = """\
+:root {
+  color-scheme: light dark;
+  --ground: #f6f6f4; --card: #ffffff; --ink: #1d1f21; --quiet: #63676c; --line: #dddeda; --well: #ecece8;
+  --right: #13713f; --wrong: #b3261e;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ground: #15171a; --card: #1f2226; --ink: #e9eaec; --quiet: #a0a5ab; --line: #33373c; --well: #282c31;
+    --right: #55c98a; --wrong: #ff8a80;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 1.5rem clamp(.75rem, 3vw, 2.5rem); max-width: 110rem;
+  background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+}
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1rem; margin: 0 0 .4rem; }
+p { margin: .5rem 0; max-width: 75ch; }
+a { color: inherit; }
+.tables { display: flex; flex-wrap: wrap; gap: 1rem 3rem; margin: 1rem 0; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child { text-align: left; font-weight: 500; }
+thead th { color: var(--quiet); font-weight: 500; }
+main {
+  display: grid; gap: 1rem; margin: 1.25rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 32rem), 1fr));
+}
+.question {
+  display: grid; grid-template-columns: minmax(6.5rem, 26%) 1fr; gap: 1rem; padding: .9rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
+}
+.question ol {
+  list-style: none; margin: 0; padding: 0; display: grid; gap: .6rem; align-content: start;
+  grid-template-columns: repeat(auto-fill, minmax(4rem, 1fr));
+}
+figure { margin: 0; position: relative; min-width: 0; }
+.image {
+  aspect-ratio: 1; border-radius: .35rem; background: var(--well) center / contain no-repeat;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact;
+}
+figcaption { font-size: .75rem; line-height: 1.3; margin-top: .25rem; color: var(--quiet); }
+.query figcaption { font-size: .85rem; color: var(--ink); font-weight: 500; }
+.name { display: block; overflow-wrap: anywhere; hyphens: auto; }
+.distance { font-variant-numeric: tabular-nums; color: var(--ink); }
+.mark {
+  position: absolute; top: .25rem; right: .25rem; width: 1.25rem; height: 1.25rem; border-radius: 50%;
+  background: var(--card); font: 700 .8rem/1.25rem system-ui, sans-serif; text-align: center;
+}
+.right { background: var(--right); color: var(--card); }
+.wrong { color: var(--quiet); opacity: .8; }
+.wrong-first li:first-child .mark { background: var(--wrong); color: var(--card); opacity: 1; }
+.wrong-first { border-color: var(--wrong); }
+body:has(#wrong-only:checked) .question:not(.wrong-first) { display: none; }
+footer { font-size: .85rem; color: var(--quiet); border-top: 1px solid var(--line); padding-top: 1rem; }
+.list ul { margin: 0 0 1rem; padding-left: 1.1rem; overflow-wrap: anywhere; }
+.list b { color: var(--ink); font-weight: 500; }
+@media (max-width: 30rem) {
+  .question { grid-template-columns: 1fr; }
+  .query { max-width: 11rem; }
+}
+@media print { .question { break-inside: avoid; } }
+"""
+
+_FILTER = (
+    '<p><label><input type="checkbox" id="wrong-only"> Show only the queries whose nearest image is wrong</label></p>'
+)

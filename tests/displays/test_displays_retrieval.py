@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_psp import NearestImageRetriever
-from sklearn_psp._images import thumbnail
+from sklearn_psp._images import as_images, thumbnail
 from sklearn_psp.displays import RetrievalDisplay
 from sklearn_psp.exceptions import ImageInputError
 
@@ -241,6 +241,14 @@ def test_from_results__paths_as_ids_need_no_images(descriptors, paths):
 def test_mistake__is_named(bare, arguments, error, message):
     with pytest.raises(error, match=message):
         show(bare, **arguments)
+
+
+def test_mistake_of_the_reader__is_quoted_as_it_was_written(bare):
+    with pytest.raises(ImageInputError) as read:
+        as_images(np.zeros((6, 4)))
+    with pytest.raises(ImageInputError) as shown:
+        show(bare, gallery_images=np.zeros((6, 4)))
+    assert str(shown.value) == f"gallery_images must hold images, with gallery_images as X: {read.value}"
 
 
 def test_mistake_in_queries__is_named(bare, descriptors, paths):

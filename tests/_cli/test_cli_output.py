@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_psp._cli._page import Page, write_page
+from sklearn_psp._cli._output import Page, write_page
 from sklearn_psp.displays import ShownQuery, ShownResult
 
 
