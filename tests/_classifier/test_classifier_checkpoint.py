@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -12,24 +13,20 @@ import numpy as np
 import pytest
 import torch
 from common.colours import batches, quick
+from common.killing import KillsAtStep
 
 from sklearn_psp.exceptions import CheckpointError, ImageReadWarning
 
-KILLED = """
-import os, signal, sys
+RUN = """
+import sys
 import torch
 from common.colours import colours, quick
-from skorch.callbacks import Callback
-
-class Kills(Callback):
-    def on_batch_end(self, net, training=False, **kwargs):
-        self.steps = getattr(self, "steps", 0) + training
-        if self.steps == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
+from common.killing import KillsAtStep
 
 torch.set_num_threads(1)
-params = eval(sys.argv[3])
-quick(**params, checkpoint=sys.argv[1], callbacks=[Kills()]).fit(*colours(30), validation_data=colours(18, seed=1))
+params = eval(sys.argv[2])
+model = quick(**params, checkpoint=sys.argv[1], callbacks=[KillsAtStep()])
+model.fit(*colours(30), validation_data=colours(18, seed=1))
 """
 # Ten images a step, three steps an epoch. The killed one ends in the middle of its third epoch.
 RUNS = {
@@ -42,6 +39,12 @@ RUNS = {
 def checkpoint(tmp_path):
     """Where the run is kept."""
     return tmp_path / "run.checkpoint"
+
+
+def kept(checkpoint):
+    """Return the state in a checkpoint, behind a line and a checksum."""
+    content = checkpoint.read_bytes().partition(b"\n")[2][32:]
+    return torch.load(io.BytesIO(content), weights_only=True)["state"]
 
 
 class Counts:
@@ -67,18 +70,18 @@ def test_after_a_kill_the_result_is_the_same_to_the_bit(training, held_out, chec
     params, tests = RUNS[run], str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(checkpoint), "8", repr(params)],
+        [sys.executable, "-c", RUN, str(checkpoint), repr(params)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "KILL_AT_STEP": "8"},
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert torch.load(checkpoint, weights_only=True)["state"]["epoch"] == 2
+    assert kept(checkpoint)["epoch"] == 2
     X = held_out[0]
     expected = quick(**params).fit(*training, validation_data=held_out)
-    model = quick(**params, checkpoint=checkpoint).fit(*training, validation_data=held_out)
+    model = quick(**params, checkpoint=checkpoint, callbacks=[KillsAtStep()]).fit(*training, validation_data=held_out)
     same_model(model, expected)
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
 
@@ -111,7 +114,7 @@ def test_the_best_epoch_is_not_lost(training, held_out, checkpoint, monkeypatch,
     params = {"train": train, "epochs": 6, "early_stopping": 4}
     if train == "head":
         broken_off(checkpoint, training, wrong, monkeypatch, 3, **params)
-        assert torch.load(checkpoint, weights_only=True)["state"]["epoch"] == 2
+        assert kept(checkpoint)["epoch"] == 2
     model = quick(**params, checkpoint=checkpoint).fit(*training, validation_data=wrong)
     assert model.best_epoch_ == 1
     assert len(model.history_) == 5
@@ -122,7 +125,7 @@ def test_the_best_epoch_is_not_lost(training, held_out, checkpoint, monkeypatch,
 def test_a_share_that_is_held_out_is_the_same_after_a_kill(training, checkpoint, monkeypatch):
     params = {"validation_fraction": 0.3, "random_state": None, "epochs": 4}
     broken_off(checkpoint, training, None, monkeypatch, 3, **params)
-    first = torch.load(checkpoint, weights_only=True)["state"]["history"]
+    first = kept(checkpoint)["history"]
     model = quick(**params, checkpoint=checkpoint).fit(*training)
     assert model.history_[:2].to_dict("records") == first
     same_model(quick(**params, checkpoint=checkpoint).fit(*training), model)

@@ -15,9 +15,9 @@ from sklearn.base import clone
 
 from sklearn_psp import NearestImageRetriever
 from sklearn_psp._cache import FeatureMemo
-from sklearn_psp._classifier._describing import describe
-from sklearn_psp._classifier._featurizers import frozen_featurizer
+from sklearn_psp._classifier._features import describe, frozen_featurizer
 from sklearn_psp._classifier._labelled import labelled
+from sklearn_psp._classifier._settings import ClassifierSettings
 from sklearn_psp._extraction import _cached
 from sklearn_psp._nets import BackboneRequest, load_backbone
 from sklearn_psp.exceptions import MissingDependencyError
@@ -38,8 +38,8 @@ def test_the_frozen_network_runs_once_a_image(training, held_out, seen, params):
 
 
 def test_heads_start_from_local_features_of_unit_length(training):
-    frozen = frozen_featurizer(quick(), fresh=True)
-    parts = describe(frozen, labelled(*training), joined=False).parts.astype(np.float32)
+    frozen = frozen_featurizer(ClassifierSettings.of(quick().get_params(deep=False)))
+    parts = describe(frozen, labelled(*training), aggregated=False).parts.astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(parts, axis=2), 1, rtol=2e-3)  # kept in half precision
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+
 import pytest
 import torch
 from torch import nn
 
 from sklearn_psp._training import Checkpoint
+from sklearn_psp._training._checkpoint import _HEADER
 from sklearn_psp.exceptions import CheckpointError
 
 from .runs import assert_same_weights, make_training, part_batches, part_model, weights_of
@@ -65,9 +69,17 @@ def test_a_damaged_file_is_refused_and_left(path, damage):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [{"format": "sklearn_psp training 0"}, {"state": 1}, [1, 2], torch.ones(3)])
-def test_a_file_of_something_else_is_refused(path, content):
-    torch.save(content, path)
+def written(path, content):
+    """Write something in the form of a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(_HEADER + hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+@pytest.mark.parametrize("write", [written, lambda path, content: torch.save(content, path)], ids=["ours", "torch's"])
+@pytest.mark.parametrize("content", [{"format": "sklearn_psp training 1"}, {"state": 1}, [1, 2], torch.ones(3)])
+def test_a_file_of_something_else_is_refused(path, content, write):
+    write(path, content)
     with pytest.raises(CheckpointError, match="is no checkpoint of this version"):
         Checkpoint(path, IDENTITY).load()
 
@@ -80,7 +92,7 @@ class Bomb:
 
 
 def test_nothing_is_executed(path, capsys):
-    torch.save({"format": "sklearn_psp training 1", "identity": IDENTITY, "state": Bomb()}, path)
+    written(path, {"identity": IDENTITY, "state": Bomb()})
     with pytest.raises(CheckpointError):
         Checkpoint(path, IDENTITY).load()
     assert capsys.readouterr().out == ""
