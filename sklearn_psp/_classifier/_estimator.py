@@ -327,7 +327,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
 
         settings = ClassifierSettings.of(self.get_params(deep=False))
-        previous = FittedModel.of(vars(self)) if self.warm_start else None
+        previous = FittedModel.of(self.__dict__) if self.warm_start else None
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         given = {"estimator": self, "X": X, "y": y, "metadata": metadata}
         hooks = EpochHooks(self._init_callback_context(max_subtasks=settings.epochs), given)
@@ -381,7 +381,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
 
         settings = ClassifierSettings.of(self.get_params(deep=False)).for_one_epoch()
-        previous = FittedModel.of(vars(self))
+        previous = FittedModel.of(self.__dict__)
         known = None if previous is None else {name: vars(self)[name] for name in _OPTIONAL if name in vars(self)}
         X, attributes = self._checked_rows(X, known)
         data = labelled(X, y, sample_weight, image_shape=self.image_shape)
@@ -471,7 +471,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     def _scores(self, X: Any) -> Descriptions:
         check_is_fitted(self)
-        features, failures = self.featurizer_.describe(self._checked_rows(X, vars(self))[0], on_error=None)
+        features, failures = self.featurizer_.describe(self._checked_rows(X, self.__dict__)[0], on_error=None)
         return Descriptions(features @ self.coef_.T + self.intercept_, failures)
 
     def _warned_scores(self, X: Any) -> np.ndarray:

@@ -116,31 +116,21 @@ class Fitting:
         self.failures = self.validation_failures = failures_frame()
 
     def describe(self) -> None:
-        """Run the frozen network on all images, but those that a checkpoint makes needless; sets the failures."""
+        """Run the frozen network on the images, except where a checkpoint makes that needless; sets the failures."""
         settings = self.settings
         has_checkpoint = settings.checkpoint is not None and self.previous is None
-        # A stream is known by its content only when it has been read.
-        read_first = self.data.images is None or (self.validation is not None and self.validation.images is None)
+        # A stream is known by its content only when it has been read; all else is known before.
+        is_stream = self.data.images is None or (self.validation is not None and self.validation.images is None)
         if has_checkpoint:
             Checkpoint(settings.checkpoint, {})  # a name that cannot be written to is refused before images are read
-            if not read_first:
+            if not is_stream:
                 self._open_checkpoint()
         self.seed = self.kept["seed"] if self.kept else settings.draw_seed()
         if self.validation is None and settings.validation_fraction is not None:
             self.data, self.validation = self.data.split(settings.validation_fraction, self.seed)
-        if self.kept and not self._must_describe():
-            self.left_out = self.kept["left_out"]
-            self.failures = failures_frame(Failure(*failure) for failure in self.kept["failures"])
-            self.data = self.data.without(self.left_out)
-        else:
-            self._describe_training(with_keys=has_checkpoint and read_first)
-        judged = None
-        if self.validation is not None and not self._is_done():
-            judged = self._describe(self.validation, with_keys=has_checkpoint and read_first)
-            self.validation_failures = failures_frame(judged.failures)
-            self.validation = judged.data
-        self.judged = judged if judged is None or settings.train == "head" else judged.without_parts()
-        if has_checkpoint and read_first:
+        self._describe_training(with_keys=has_checkpoint and is_stream)
+        self._describe_validation(with_keys=has_checkpoint and is_stream)
+        if has_checkpoint and is_stream:
             self._open_checkpoint()
             self.seed = self.kept["seed"] if self.kept else self.seed
 
@@ -161,13 +151,13 @@ class Fitting:
         """
         classes = np.unique(self.data.labels) if self.previous is None else self.previous.classes
         self._check_labels(classes)
-        training = self._started(classes) if self.previous is None else self._continued(self.previous)
+        training = self._started(classes) if self.previous is None else self.continued(self.previous)
         if self.previous is not None:
             training.restart(self.settings.epochs)
         self._give_up_parts()
         if not self._is_done():
             training.run(
-                self._batches(classes),
+                self.batches(classes),
                 self._validation_batches(classes),
                 epochs=training.epochs,
                 checkpoint=self.checkpoint,
@@ -205,11 +195,60 @@ class Fitting:
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
                 )
             self._check_labels(known)
-            training = self._continued(self.previous)
+            training = self.continued(self.previous)
         training.keep_rate()
         self._give_up_parts()
-        training.run(self._batches(known), epochs=training.net.epoch + 1, verbose=self.settings.verbose)
+        training.run(self.batches(known), epochs=training.net.epoch + 1, verbose=self.settings.verbose)
         return self._fitted(known, training)
+
+    def continued(self, previous: FittedModel) -> Training:
+        """Go on from a copy of a fitted model; with its optimizer, unless parameters have changed.
+
+        Parameters
+        ----------
+        previous : FittedModel
+            The fitted model.
+
+        Returns
+        -------
+        Training
+            The training, at the last epoch of the model.
+        """
+        check_unchanged(self.settings, previous, self.frozen)
+        last = previous.continuation
+        if last is not None and last.continuity == self.settings.continuity():
+            self.seed = last.seed
+        else:
+            last = None
+        with seeded(self.seed):
+            model = restored_model(self.settings, self.frozen, previous)
+        if self.settings.train != "head":
+            add_backbone(model, self.settings, self.frozen, previous.featurizer)
+        training = Training(model, self.settings.training(self.frozen, previous.classes, self.seed))
+        if last is None:
+            training.continue_from(previous.history.to_dict("records"))
+        else:
+            training.resume(last.state)
+        return training
+
+    def batches(self, classes: np.ndarray) -> Batches:
+        """Return the batches that the model is trained on.
+
+        Parameters
+        ----------
+        classes : ndarray of shape (n_classes,)
+            The labels.
+
+        Returns
+        -------
+        Batches
+            Local features for a head, images for a network.
+        """
+        if self.settings.train == "head":
+            assert self.described is not None
+            return self._part_batches(self.described.parts, classes, self.settings.batch_size)
+        _check_stream(self.data, self.failures)
+        return self._image_batches(self.data, classes, training=True)
 
     def _open_checkpoint(self) -> None:
         """Load what an earlier run of the same identity has kept."""
@@ -232,14 +271,24 @@ class Fitting:
     def _is_done(self) -> bool:
         return self.kept is not None and self.kept["finished"]
 
-    def _must_describe(self) -> bool:
-        """Whether features are needed beside the checkpoint: those of a network that is trained it has already."""
-        return not self._is_done() and self.settings.train == "head"
-
     def _describe_training(self, *, with_keys: bool) -> None:
+        if self.kept and (self._is_done() or self.settings.train != "head"):
+            # The checkpoint has all that would be learned from the features, and knows which images have none.
+            self.left_out = self.kept["left_out"]
+            self.failures = failures_frame(Failure(*failure) for failure in self.kept["failures"])
+            self.data = self.data.without(self.left_out)
+            return
         self.described = self._describe(self.data, with_keys=with_keys)
         self.data, self.left_out = self.described.data, self.described.left_out
         self.failures = failures_frame(self.described.failures)
+
+    def _describe_validation(self, *, with_keys: bool) -> None:
+        if self.validation is None or self._is_done():
+            return
+        # Where the network is trained too: an image that cannot be read shows before the first epoch, not after it.
+        judged = self._describe(self.validation, with_keys=with_keys)
+        self.judged = judged if self.settings.train == "head" else judged.without_parts()
+        self.validation, self.validation_failures = judged.data, failures_frame(judged.failures)
 
     def _describe(self, data: Labelled, *, with_keys: bool) -> Described:
         aggregated = not self.settings.needs_parts
@@ -272,25 +321,6 @@ class Fitting:
             training.resume(self.kept)
         return training
 
-    def _continued(self, previous: FittedModel) -> Training:
-        """Return a training of a copy of a fitted model; with its optimizer, unless parameters have changed."""
-        check_unchanged(self.settings, previous, self.frozen)
-        last = previous.continuation
-        if last is not None and last.continuity == self.settings.continuity():
-            self.seed = last.seed
-        else:
-            last = None
-        with seeded(self.seed):
-            model = restored_model(self.settings, self.frozen, previous)
-        if self.settings.train != "head":
-            add_backbone(model, self.settings, self.frozen, previous.featurizer)
-        training = Training(model, self.settings.training(self.frozen, previous.classes, self.seed))
-        if last is None:
-            training.continue_from(previous.history.to_dict("records"))
-        else:
-            training.resume(last.state)
-        return training
-
     def _train_head(self, model: PartModel, parts: np.ndarray, classes: np.ndarray, settings: Settings) -> None:
         """Train the head on features as they are: one that is far off would spoil the network (Kumar et al., 2022)."""
         settings = replace(
@@ -316,14 +346,6 @@ class Fitting:
         codes = check_classes(self.data.labels, classes)
         weights = weights_of(codes, self.settings.class_weight, classes, self.data.sample_weight)
         return PartBatches(parts, codes, weights, batch_size)
-
-    def _batches(self, classes: np.ndarray) -> Batches:
-        """Return the batches that the model is trained on."""
-        if self.settings.train == "head":
-            assert self.described is not None
-            return self._part_batches(self.described.parts, classes, self.settings.batch_size)
-        _check_stream(self.data, self.failures)
-        return self._image_batches(self.data, classes, training=True)
 
     def _validation_batches(self, classes: np.ndarray) -> Batches | None:
         """Return the batches by which the model is judged: images as they are, all of the same weight."""

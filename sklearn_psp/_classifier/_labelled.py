@@ -68,7 +68,8 @@ class Labelled:
         """Take some of the images; of a stream, their labels."""
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         images = None if self.images is None else SomeImages(self.images, rows.tolist())
-        return replace(self, images=images, labels=self.labels[rows], sample_weight=weights)
+        keys = None if self.keys is None else [self.keys[row] for row in rows]
+        return replace(self, images=images, labels=self.labels[rows], sample_weight=weights, keys=keys)
 
     def without(self, left_out: list[int]) -> Labelled:
         """Leave out the images at some places."""
@@ -204,7 +205,7 @@ def _check_labels(y: Any) -> np.ndarray:
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, estimator_name="PSPNetClassifier", input_name="y")
-    missing = np.flatnonzero(pd.isna(y)) if y.dtype.kind == "O" else []
+    missing = np.flatnonzero(pd.isna(y)) if y.dtype.kind == "O" else np.empty(0, dtype=np.intp)
     if len(missing):
         raise ValueError(
             f"y has {len(missing):,} missing labels (None or NaN), the first at {missing[0]}; leave those images out"

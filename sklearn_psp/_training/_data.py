@@ -124,7 +124,7 @@ class ImageBatches(_InMemory):
         """Yield images, read ahead of the network."""
         rows = self._rows(seed)
         augment = self._augment if seed is not None else None
-        chosen = SomeImages(self._images, torch.cat(rows).numpy())
+        chosen = SomeImages(self._images, torch.cat(rows).tolist())
         with closing(read_batches(chosen, batch_size=len(rows[0]), **self._reading)) as read:
             left = next(read).images
             for some in rows:
@@ -171,7 +171,7 @@ class StreamBatches(Batches):
         augment = self._augment if seed is not None else None
         for images, labels in self._open():
             classes, weights = map(torch.from_numpy, self._encode(labels))
-            with closing(read_batches(images, batch_size=images.n_images, **self._reading)) as read:
+            with closing(read_batches(images, batch_size=len(labels), **self._reading)) as read:
                 for batch in read:
                     yield _augmented(batch.images, augment), (classes, weights)
 

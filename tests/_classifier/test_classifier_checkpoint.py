@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,10 @@ import pytest
 import torch
 from common.colours import batches, quick
 from common.killing import KillsAtStep
+from common.networks import TinyNet
+from PIL import Image
+from skorch.callbacks import Callback
+from torchvision.transforms import v2
 
 from sklearn_psp.exceptions import CheckpointError, ImageReadWarning
 
@@ -22,6 +28,10 @@ import sys
 import torch
 from common.colours import colours, quick
 from common.killing import KillsAtStep
+from common.networks import TinyNet
+from PIL import Image
+from skorch.callbacks import Callback
+from torchvision.transforms import v2
 
 torch.set_num_threads(1)
 params = eval(sys.argv[2])
@@ -173,6 +183,97 @@ def test_a_run_with_other_parameters_is_refused_by_name(training, checkpoint, ch
     with pytest.raises(CheckpointError, match=rf"is of another run \({change.split()[0]}: .* there, .* here\)"):
         quick(checkpoint=checkpoint, **CHANGES[change]).fit(*training)
     assert checkpoint.read_bytes() == written
+
+
+def by(factor):
+    return lambda y_true, y_pred: factor * float((y_true == y_pred).mean())
+
+
+class Frees(Callback):
+    """Changes gradients, as a callback may."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        """Multiply them."""
+        for _, parameter in named_parameters:
+            if parameter.grad is not None:
+                parameter.grad *= self.factor
+
+
+# Parameters whose values share a name and differ in their content.
+ALIKE = {
+    "loss": (torch.nn.CrossEntropyLoss(), torch.nn.CrossEntropyLoss(label_smoothing=0.5)),
+    "metrics": ([by(1)], [by(2)]),
+    "callbacks": ([Frees(1.0)], [Frees(0.5)]),
+    "augment": (lambda image: image, lambda image: image // 2),
+    "augment ": (v2.RandomHorizontalFlip(0.0), v2.RandomHorizontalFlip(1.0)),
+    "optimizer_params": ({"betas": (0.9, 0.999)}, {"betas": (0.8, 0.999)}),
+    "class_weight": ({"red": 1.0, "green": 1.0, "blue": 1.0}, {"red": 2.0, "green": 1.0, "blue": 1.0}),
+    "random_state": (np.random.RandomState(0), np.random.RandomState(1)),
+}
+
+
+@pytest.mark.parametrize("change", ALIKE)
+def test_values_of_one_name_are_told_apart_by_their_content(training, checkpoint, change):
+    name, train = change.strip(), "all" if change.startswith("augment") else "head"
+    one, other = ALIKE[change]
+    model = quick(train, checkpoint=checkpoint, **{name: deepcopy(one)}).fit(*training)
+    same_model(quick(train, checkpoint=checkpoint, **{name: deepcopy(one)}).fit(*training), model)
+    with pytest.raises(CheckpointError, match=rf"is of another run \({name}: .* there, .* here\)"):
+        quick(train, checkpoint=checkpoint, **{name: other}).fit(*training)
+
+
+def test_a_network_of_the_same_weights_and_another_structure_is_refused(training, checkpoint):
+    class Doubled(TinyNet):
+        def forward(self, images):
+            return 2 * super().forward(images)
+
+    quick(checkpoint=checkpoint).fit(*training)
+    with pytest.raises(CheckpointError, match=r"is of another run \(backbone: TinyNet \w+ there, Doubled \w+ here\)"):
+        quick(checkpoint=checkpoint, backbone=Doubled()).fit(*training)
+
+
+def test_what_cannot_be_told_apart_gets_no_checkpoint(training, checkpoint):
+    lock = threading.Lock()
+
+    def guarded(y_true, y_pred):
+        with lock:
+            return 1.0
+
+    with pytest.raises(
+        CheckpointError, match=r"metrics is or holds a lock, which cannot be pickled .*: another run coul"
+    ):
+        quick(checkpoint=checkpoint, metrics=[guarded]).fit(*training)
+    assert not checkpoint.exists()
+    model = quick(metrics=[guarded]).fit(*training)
+    assert len(model.partial_fit(*training).history_) == 5
+
+
+def test_a_run_of_another_stream_is_refused(training, held_out, checkpoint):
+    X, y = training
+    brighter = X.copy()
+    brighter[3, 0, 0, 0] += 1
+    quick(checkpoint=checkpoint).fit(batches(X, y), validation_data=batches(*held_out))
+    for named, given, validation in (
+        ("images and labels", batches(brighter, y), batches(*held_out)),
+        ("images and labels", batches(X, np.roll(y, 1)), batches(*held_out)),
+        ("images and labels", batches(X, y)[::-1], batches(*held_out)),
+        ("validation_data", batches(X, y), batches(*opposite(held_out))),
+        ("validation_data", batches(X, y), None),
+    ):
+        with pytest.raises(CheckpointError, match=rf"is of another run \({named}: "):
+            quick(checkpoint=checkpoint).fit(given, validation_data=validation)
+
+
+def test_images_in_memory_are_told_apart_by_their_pixels(training, checkpoint):
+    X, y = training
+    brighter = X.copy()
+    brighter[3, 0, 0, 0] += 1
+    quick(checkpoint=checkpoint).fit([Image.fromarray(image) for image in X], y)
+    with pytest.raises(CheckpointError, match=r"is of another run \(images and labels: "):
+        quick(checkpoint=checkpoint).fit([Image.fromarray(image) for image in brighter], y)
 
 
 def test_numbers_of_numpy_are_numbers(training, checkpoint):

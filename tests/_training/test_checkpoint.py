@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -223,3 +224,32 @@ def test_the_best_epoch_may_lie_before_the_kill(path):
     third.run(part_batches(), part_batches(9, seed=1), epochs=12)
     assert third.history == first.history
     assert third.best_epoch == first.best_epoch
+
+
+def test_every_damaged_byte_is_noticed(path):
+    training = fresh({})
+    training.run(part_batches(), epochs=1, checkpoint=(checkpoint := Checkpoint(path, IDENTITY)))
+    content = path.read_bytes()
+    places = np.unique(np.r_[np.arange(60), np.linspace(0, len(content) - 1, 140).astype(int)])
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="is no checkpoint of this version"):
+            checkpoint.load()
+    assert len(places) >= 100
+    for shorter in (content[:-1], content + b"\0"):
+        path.write_bytes(shorter)
+        with pytest.raises(CheckpointError, match="damaged"):
+            checkpoint.load()
+    path.write_bytes(content)
+    assert checkpoint.load()["epoch"] == 1
+
+
+def test_a_checkpoint_from_before_there_was_a_checksum_is_refused_and_left(path):
+    torch.save({"format": "sklearn_psp training 1", "identity": IDENTITY, "state": {"epoch": 1}}, path)
+    before = path.read_bytes()
+    message = "is no checkpoint of this version: it has no checksum, .*it is left as it is: give another name"
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint(path, IDENTITY).load()
+    assert path.read_bytes() == before
