@@ -254,14 +254,13 @@ class Fitting:
         """Load what an earlier run of the same identity has kept."""
         settings, data, validation = self.settings, self.data, self.validation
         try:
-            identity = settings.identity()
+            identity = {"weights of the backbone": self.frozen.backbone_info_["sha256"]} | settings.identity()
         except UnidentifiedError as error:
             raise CheckpointError(
                 f"checkpoint={str(settings.checkpoint)!r} must be resumed by the same run only, but {error}: another "
                 "run could not be told from this one; pass a function or an object of plain values, or checkpoint=None"
             ) from error
         weights = data.sample_weight
-        identity["weights of the backbone"] = self.frozen.backbone_info_["sha256"]
         identity["images and labels"] = data.content()
         identity["sample_weight"] = "None" if weights is None else fingerprint(weights)
         identity["validation_data"] = "None" if validation is None else validation.content()
