@@ -122,7 +122,7 @@ def trained_featurizer(settings: ClassifierSettings, frozen: PSPNetFeaturizer, m
     if weights is not None:
         params["part_weights"] = weights.detach().cpu().numpy()
     if settings.reduce_dim is not None:
-        params["projection"] = model.pooling.projection.detach().cpu().numpy().copy()
+        params["projection"] = model.projection.detach().cpu().numpy().copy()
     if model.backbone is not None:
         module = model.backbone.module
         if isinstance(params["backbone"], str):
@@ -372,7 +372,7 @@ def restored_model(settings: ClassifierSettings, frozen: PSPNetFeaturizer, previ
         if model.log_weights is not None:
             model.log_weights.copy_(torch.from_numpy(trained.part_weights_).clamp_min(1e-12).log())
         if settings.reduce_dim is not None:
-            model.pooling.projection.copy_(torch.from_numpy(trained.projection))
+            model.projection.copy_(torch.from_numpy(trained.projection))
         model.set_linear_head(torch.from_numpy(previous.coef), torch.from_numpy(previous.intercept))
     return model
 

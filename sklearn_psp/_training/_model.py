@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +121,7 @@ class PartModel(nn.Module):
         n_parts = len(pooling.sequence)
         self.log_weights = nn.Parameter(torch.zeros(n_parts)) if learn_weights else None
         if learn_projection:
-            pooling.projection = nn.Parameter(pooling.projection)
+            pooling.projection = nn.Parameter(self.projection)
         self.head = nn.Linear(len(center), n_classes)
         with torch.no_grad():
             self.head.bias.zero_()
@@ -128,6 +129,11 @@ class PartModel(nn.Module):
                 self.head.bias.requires_grad_(False)
             else:
                 self.head.weight.zero_()
+
+    @property
+    def projection(self) -> torch.Tensor:
+        """The projections P_l of the levels, of a model that has some."""
+        return cast(torch.Tensor, self.pooling.projection)
 
     def learned_weights(self) -> torch.Tensor | None:
         """Return the weights w_i that are trained, shape (n_parts,), if they are."""
@@ -142,7 +148,7 @@ class PartModel(nn.Module):
 
     def embed(self, parts: torch.Tensor) -> torch.Tensor:
         """Return the global features, centred, of unit length, of local features (n, n_parts, n_channels)."""
-        parts = self.pooling.project(parts)
+        parts = cast(torch.Tensor, self.pooling.project(parts))
         weights = self._weights(len(parts))
         if self.pooling.aggregation == "concat":
             aggregated = (parts * weights[..., None]).flatten(1)
@@ -174,9 +180,10 @@ class PartModel(nn.Module):
 
     def _weights(self, n: int) -> torch.Tensor:
         """Return the weights of parts, (n_parts,) or, where some are left out, (n, n_parts)."""
-        weights = self.pooling.weights
-        if self.log_weights is not None:
-            weights = weights * self.learned_weights()
+        weights = cast(torch.Tensor, self.pooling.weights)
+        learned = self.learned_weights()
+        if learned is not None:
+            weights = weights * learned
         if not (self.training and self.part_dropout):
             return weights
         kept = torch.rand(n, len(weights), device=weights.device) >= self.part_dropout
