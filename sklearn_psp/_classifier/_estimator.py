@@ -1,21 +1,19 @@
-"""PSPNetClassifier: images in, labels out; a head on parts, or the whole network trained."""
+"""PSPNetClassifier: images in, labels out; a linear head on parts, or the whole network, trained."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp._classifier._featurizers import trained_featurizer
 from sklearn_psp._featurizer import PackedStateMixin, PSPNetFeaturizer
-from sklearn_psp.exceptions import ImageReadError, ImageReadWarning
+from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._compat import (
     CallbackSupportMixin,
     Interval,
@@ -23,33 +21,33 @@ from sklearn_psp.utils._compat import (
     _fit_context,
     with_callbacks,
 )
+from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
 from sklearn_psp.utils._optional import import_optional_dependency
 from sklearn_psp.utils._tables import check_rows
 
 __all__ = ["PSPNetClassifier"]
 
 _FEATURIZER = PSPNetFeaturizer._parameter_constraints
-# benchmarks/learning.py: what the head, and the network from its weights, are trained with unless told otherwise.
-_AUTO_EPOCHS = {"head": 30, "last_stage": 10, "all": 10}
-_AUTO_LEARNING_RATE = {"head": 1e-3, "last_stage": 3e-4, "all": 3e-4}
-_AUTO_PATIENCE = 5
+_LEFT_OUT = "could not be read and are left out"
+# Fitted attributes that not every fit sets.
+_OPTIONAL = ("errors_", "feature_names_in_", "n_features_in_")
 
 
 class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     r"""Classify images by their parts: PSPNet with a linear head, trained on labels.
 
     A network turns an image into feature maps, these are cut and pooled into an ordered sequence of parts, and the
-    parts are joined into one global feature F(x), as by `PSPNetFeaturizer`; a linear layer gives each class a score
-    :math:`z = W F(x) + b`, and the softmax of the scores are probabilities. `train` says what is learned: the head
-    alone, on features for which the frozen network runs once; or the last stage of the network, or all of it, end to
-    end, with images read anew in every epoch.
+    parts are aggregated to one global feature F(x), as by `PSPNetFeaturizer`; a linear layer gives each class a score
+    :math:`z = W F(x) + b`, and the softmax of the scores gives probabilities. With `train="head"` the head alone is
+    trained, on features for which the frozen network runs once; otherwise the last stage of the network, or all of it,
+    end to end, with images read anew in every epoch.
 
     Parameters
     ----------
     backbone, weights, output_stride, image_size, resize : object
-        The network and what it sees: as of `PSPNetFeaturizer`.
+        The network and the images it is given: as of `PSPNetFeaturizer`.
     scales, flip : object
-        As of `PSPNetFeaturizer`; but `scales="auto"` is (1.0,) where the network is trained.
+        As of `PSPNetFeaturizer`, except that `scales="auto"` is (1.0,) where the network is trained.
     bin_sizes, part_order, pooling, gem_power, part_weights, aggregation : object
         The parts: as of `PSPNetFeaturizer`. `part_weights="learned"` are trained with the head.
     reduce_dim : int or None, default=None
@@ -61,8 +59,8 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         Share of the parts that are left out in training, at random for each image: the head learns to do without any
         one of them. With 0, without `reduce_dim` and learned weights, training keeps 5 kB an image instead of 36.
     train : {"head", "last_stage", "all"}, default="head"
-        What is trained. "last_stage" are the layers after the last one that makes the maps coarser; of a network
-        without such stages the last quarter.
+        The layers that are trained. "last_stage" are those after the last one that makes the feature maps coarser; of
+        a network without such stages the last quarter.
     augment : "auto", bool or callable, default="auto"
         How images are changed when the network is trained: a random part of at least half of the image, mirrored
         every second time; or a function of an image, a uint8 tensor (3, height, width), such as torchvision's
@@ -74,7 +72,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     learning_rate : float or "auto", default="auto"
         "auto" is 1e-3 for the head and 3e-4 for the network.
     schedule : {"cosine", "constant"}, default="cosine"
-        How the learning rate goes on: down to 0 along half a cosine, or as it is.
+        The learning rate falls to 0 along half a cosine, or stays.
     loss : str, class or instance of torch.nn.Module, default="categorical_crossentropy"
         "categorical_crossentropy", "label_smoothing" (the same with 10 % of the label shared by all classes), "arcface"
         (additive angular margin), "focal"; or a loss of torch's or your own.
@@ -86,38 +84,40 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         Columns of `history_`: "accuracy", "balanced_accuracy", "f1_macro", "top_5_accuracy", or functions
         `metric(y_true, y_pred)`.
     epochs : int or "auto", default="auto"
-        How often all images are gone through. "auto" is 30 for the head, 10 for the network.
+        Passes over all images. "auto" is 30 for the head, 10 for the network.
     batch_size : int, default=32
         Images per step.
     clip_norm : float or None, default=None
-        Longest gradient; longer ones are shortened.
+        Greatest norm of the gradients, over all weights; longer ones are scaled down to it.
     validation_fraction : float in (0, 1) or None, default=None
-        Share of the training images, of each class, by which the model is judged and not trained, unless `fit` is
+        Share of the training images, of each class, that the model is judged by and not trained on, unless `fit` is
         given `validation_data`.
     early_stopping : bool or int, default=False
-        Stop when the validation loss has not become less for so many epochs; True is 5. An error without validation
-        data; with them the model of the best epoch is kept in any case.
+        Stop when the validation loss has not fallen for so many epochs; True is 5. An error without validation data;
+        with them the model of the best epoch is kept in any case.
     checkpoint : str, path-like or None, default=None
-        File in which the run is kept after every epoch. A `fit` with the same parameters, images, labels and weights
-        goes on from there after a kill, and gives the same result as if nothing had happened.
+        File in which the run is kept after every epoch. After a kill, a `fit` with the same parameters, images, labels
+        and weights resumes it, and gives the same result to the bit. Functions, losses and callbacks are compared by
+        their content, images in files by their path, and callbacks start anew; another run is a `CheckpointError`.
     warm_start : bool, default=False
-        Let `fit` go on from the last model, for `epochs` more; a network may be trained after its head. The parts must
-        stay as they are.
+        Let `fit` continue from the last model, for `epochs` more; a network may be trained after its head. Parameters
+        that make the features must stay.
     callbacks : sequence of skorch.callbacks.Callback or None, default=None
-        Told what happens in training; copied by each fit. For those of scikit-learn there is `set_callbacks`.
+        Callbacks of the training; each call of `fit` or `partial_fit` copies them. scikit-learn's own are given to
+        `set_callbacks`.
     image_shape, on_error : object
         As of `PSPNetFeaturizer`. With `on_error="nan"` images that cannot be read are left out in training, and have
         probabilities of NaN.
     device : str or torch.device, default="auto"
-        Where the network runs and is trained.
+        Device on which the network runs and is trained.
     precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        What the network computes in; training on a CPU is in float32 unless another is asked for.
+        Precision of the network; "auto" is float32 for training on a CPU.
     runtime, n_jobs, cache, cache_size : object
-        As of `PSPNetFeaturizer`; for the network as it is before and after training.
+        As of `PSPNetFeaturizer`, for the network before and after training.
     random_state : int, RandomState instance or None, default=None
-        Decides order, dropout, augmentation and the head's start. The same seed gives the same history, to the bit, on
-        the same CPU with the same number of threads; pass `precision` too where fits in different processes are to
-        agree, for "auto" is decided by measuring.
+        Seed of order, dropout, augmentation and the head's start. The same seed gives the same history, to the bit, on
+        the same CPU with the same number of threads; pass `precision` too where fits in different processes must
+        agree, because "auto" is decided by measuring.
     verbose : int, default=0
         Above 0, show a bar with the figures of the last epoch.
 
@@ -129,9 +129,9 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         A row per epoch: `epoch`, `loss`, the metrics, the same of the validation data as `val_loss`, ..., and
         `learning_rate`. Losses and metrics of the training images are of the model as it was at each step.
     best_epoch_ : int or None
-        The epoch whose model was kept, the one of the least validation loss; None without validation data.
+        The epoch of least validation loss, whose model was kept; None without validation data.
     featurizer_ : PSPNetFeaturizer
-        The trained network with its parts, fitted: for `NearestImageRetriever` and all else.
+        The trained network with its parts, fitted, for example for `NearestImageRetriever`.
     coef_ : ndarray of shape (n_classes, n_features), float32
         The head's W, on `featurizer_.transform`.
     intercept_ : ndarray of shape (n_classes,), float32
@@ -150,8 +150,8 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     Notes
     -----
     Where the network is trained, it starts with a head that was trained on its features as they are, and batch
-    normalisation keeps its statistics, but for random weights. The optimizer's state is not pickled: `partial_fit` and
-    `warm_start` after unpickling begin with a new one.
+    normalisation keeps its statistics, except with random weights. The optimizer's state is not pickled: `partial_fit`
+    and `warm_start` after unpickling begin with a new one. A fit that fails or is interrupted changes nothing.
 
     References
     ----------
@@ -295,20 +295,26 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, validation_data=None):
+    def fit(
+        self,
+        X: Any,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        validation_data: Any = None,
+    ) -> PSPNetClassifier:
         """Train.
 
         Parameters
         ----------
         X : collection of images, or iterable of (images, labels) batches
             What `PSPNetFeaturizer.fit` takes; or, without y, a `DataLoader`, `tf.data.Dataset`, `keras.utils.PyDataset`
-            or list of (images, labels) batches, which is gone through in every epoch where the network is trained.
+            or list of (images, labels) batches, which is iterated in every epoch where the network is trained.
         y : array-like of shape (n_images,)
             Labels, of any type.
         sample_weight : array-like of shape (n_images,), default=None
-            How much each image counts. Images of weight 0 do not.
+            Weight of each image in the loss. Images of weight 0 are left out.
         validation_data : tuple (X, y), or iterable of (images, labels) batches, default=None
-            By what the model is judged after every epoch.
+            Images that the model is judged by after every epoch.
 
         Returns
         -------
@@ -316,21 +322,42 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
             The fitted estimator.
         """
         _need_skorch()
-        from sklearn_psp._classifier._fit import fit
-        from sklearn_psp._classifier._hooks import FitHooks
-        from sklearn_psp._classifier._labelled import labelled
+        from sklearn_psp._classifier._fitting import EpochHooks, Fitting
+        from sklearn_psp._classifier._labelled import labelled, labelled_validation
+        from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
 
-        hooks = FitHooks(self, X, y, sample_weight)
-        data = labelled(self._check_rows(X, reset=True), y, sample_weight, image_shape=self.image_shape)
-        if isinstance(validation_data, tuple) and len(validation_data) == 2:
-            validation_data = self._check_rows(validation_data[0], reset=False), validation_data[1]
-        fit(self, data, validation_data, hooks.on_epoch)
-        hooks.end()
-        return self
+        settings = ClassifierSettings.of(self.get_params(deep=False))
+        previous = FittedModel.of(self.__dict__) if self.warm_start else None
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        given = {"estimator": self, "X": X, "y": y, "metadata": metadata}
+        hooks = EpochHooks(self._init_callback_context(max_subtasks=settings.epochs), given)
+        X, attributes = self._checked_rows(X)
+        data, validation = labelled(X, y, sample_weight, image_shape=self.image_shape), None
+        if validation_data is not None:
+            if isinstance(validation_data, tuple) and len(validation_data) == 2:
+                validation_data = self._checked_rows(validation_data[0], attributes)[0], validation_data[1]
+            validation = labelled_validation(validation_data, image_shape=self.image_shape)
+        settings.check()
+        settings.check_validation(data, validation)
+        fitting = Fitting(settings, data, validation, previous)
+        fitting.describe()
+        warn_of_failures(fitting.failures, f"images {_LEFT_OUT}")
+        warn_of_failures(fitting.validation_failures, f"images of the validation data {_LEFT_OUT}")
+        if self.on_error == "nan":
+            attributes["errors_"] = fitting.failures
+        attributes |= fitting.fit(hooks, attributes).attributes()
+        hooks.end(attributes)
+        return self._take(attributes)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, classes=None, sample_weight=None):
-        """Train for one more epoch, on these images, at a learning rate that stays.
+    def partial_fit(
+        self,
+        X: Any,
+        y: npt.ArrayLike | None = None,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> PSPNetClassifier:
+        """Train for one more epoch, on these images, at a constant learning rate.
 
         Parameters
         ----------
@@ -339,7 +366,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         y : array-like of shape (n_images,)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels there will ever be. Needed by the first call only.
+            All labels of this and later calls. Needed by the first call only.
         sample_weight : array-like of shape (n_images,), default=None
             As in `fit`.
 
@@ -349,14 +376,25 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
             The estimator. The centre of the features, and projections to start from, are those of the first call.
         """
         _need_skorch()
-        from sklearn_psp._classifier._fit import partial_fit
+        from sklearn_psp._classifier._fitting import Fitting
         from sklearn_psp._classifier._labelled import labelled
+        from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
 
-        X = self._check_rows(X, reset=not hasattr(self, "classes_"))
-        partial_fit(self, labelled(X, y, sample_weight, image_shape=self.image_shape), classes)
-        return self
+        settings = ClassifierSettings.of(self.get_params(deep=False)).for_one_epoch()
+        previous = FittedModel.of(self.__dict__)
+        known = None if previous is None else {name: vars(self)[name] for name in _OPTIONAL if name in vars(self)}
+        X, attributes = self._checked_rows(X, known)
+        data = labelled(X, y, sample_weight, image_shape=self.image_shape)
+        settings.check()
+        fitting = Fitting(settings, data, previous=previous)
+        fitting.describe()
+        warn_of_failures(fitting.failures, f"images {_LEFT_OUT}")
+        attributes.pop("errors_", None)
+        if self.on_error == "nan":
+            attributes["errors_"] = fitting.failures
+        return self._take(attributes | fitting.partial_fit(classes).attributes())
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Give each class a score.
 
         Parameters
@@ -370,10 +408,10 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
             Scores; of two classes that of the second less that of the first. NaN for unreadable images with
             `on_error="nan"`.
         """
-        scores = self._scores(X)
+        scores = self._warned_scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Give each class a probability, the softmax of the scores.
 
         Parameters
@@ -386,9 +424,9 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         ndarray of shape (n_images, n_classes), float64
             Rows of sum 1, in the order of `classes_`; of NaN for unreadable images with `on_error="nan"`.
         """
-        return softmax(self._scores(X).astype(np.float64), axis=1)
+        return softmax(self._warned_scores(X).astype(np.float64), axis=1)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Give each class the logarithm of its probability.
 
         Parameters
@@ -401,10 +439,10 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         ndarray of shape (n_images, n_classes), float64
             Logarithms.
         """
-        return log_softmax(self._scores(X).astype(np.float64), axis=1)
+        return log_softmax(self._warned_scores(X).astype(np.float64), axis=1)
 
-    def predict(self, X):
-        """Say which class each image is of.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the class of each image.
 
         Parameters
         ----------
@@ -422,86 +460,41 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
             If an image cannot be read: there is no label for that, but `predict_proba` gives NaN with
             `on_error="nan"`.
         """
-        scores = self._scores(X)
-        unread = np.flatnonzero(np.isnan(scores[:, 0]))
-        if len(unread):
+        scores, failures = self._scores(X)
+        if not failures.empty:
             raise ImageReadError(
-                f"{len(unread)} images could not be read, the first is X[{unread[0]}]: no label says so; "
-                "predict_proba gives them rows of NaN"
+                f"{len(failures)} images could not be read, the first is X[{failures['index'].iloc[0]}]: no label says "
+                "so; predict_proba gives them rows of NaN",
+                failures,
             )
         return self.classes_[scores.argmax(axis=1)]
 
-    def _scores(self, X):
+    def _scores(self, X: Any) -> Descriptions:
         check_is_fitted(self)
-        features = self.featurizer_.transform(self._check_rows(X, reset=False))
-        return features @ self.coef_.T + self.intercept_
+        features, failures = self.featurizer_.describe(self._checked_rows(X, self.__dict__)[0], on_error=None)
+        return Descriptions(features @ self.coef_.T + self.intercept_, failures)
 
-    def _check_rows(self, X, *, reset):
-        """Validate X as scikit-learn does where it is 2-D; images are validated as they are read."""
-        if reset:
-            for attribute in ("n_features_in_", "feature_names_in_"):
-                self.__dict__.pop(attribute, None)
-        return check_rows(self, X, reset=reset)
+    def _warned_scores(self, X: Any) -> np.ndarray:
+        scores, failures = self._scores(X)
+        warn_of_failures(failures, "images could not be read and are rows of NaN")
+        return scores
 
-    def _learns_weights(self):
-        return isinstance(self.part_weights, str) and self.part_weights == "learned"
+    def _checked_rows(self, X: Any, known: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Validate X as scikit-learn does where it is 2-D; images are validated as they are read.
 
-    def _needs_parts(self):
-        """Whether something between local features and the global one is trained."""
-        return bool(self.train != "head" or self.part_dropout or self.reduce_dim or self._learns_weights())
+        Returns X and the attributes that a fit takes from it: scikit-learn sets those of a stand-in. With `known`
+        attributes, X must have the columns that they say.
+        """
+        stand_in = object.__new__(type(self))
+        stand_in.__dict__ |= {name: item for name, item in vars(self).items() if name not in _OPTIONAL} | (known or {})
+        X = check_rows(stand_in, X, reset=known is None)
+        return X, {name: vars(stand_in)[name] for name in _OPTIONAL if name in vars(stand_in)}
 
-    def _is_cosine(self):
-        from sklearn_psp._training import is_margin_loss
-
-        return is_margin_loss(self.loss)
-
-    def _take_model(self, frozen, training):
-        """Take what was trained."""
-        from sklearn_psp._classifier._identity import parameters_of
-
-        self.coef_, self.intercept_ = training.linear_head()
-        self.featurizer_ = trained_featurizer(self, frozen, training.model)
-        self.history_ = pd.DataFrame(training.history)
-        self.best_epoch_ = training.best_epoch
-        self._training = parameters_of(self), training
-
-    def _report(self, failures):
-        """Keep and warn of the images that could not be read."""
-        self.__dict__.pop("errors_", None)
-        if self.on_error == "raise":
-            return
-        from sklearn_psp.utils._descriptions import failures_frame
-
-        self.errors_ = failures_frame(failures)
-        if failures:
-            self._warn_of(failures, "images")
-
-    def _warn_of(self, failures, what):
-        from sklearn_psp.utils._descriptions import failures_frame
-
-        first = failures[0]
-        warnings.warn(
-            ImageReadWarning(
-                f"{len(failures)} {what} could not be read and are left out; the first is X[{first.index}] "
-                f"({first.source}): {first.reason}",
-                failures_frame(failures),
-            ),
-            stacklevel=5,
-        )
-
-    def _seed(self):
-        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-
-    def _n_epochs(self):
-        return _AUTO_EPOCHS[self.train] if self.epochs == "auto" else int(self.epochs)
-
-    def _rate(self):
-        return _AUTO_LEARNING_RATE[self.train] if self.learning_rate == "auto" else float(self.learning_rate)
-
-    def _patience(self):
-        if isinstance(self.early_stopping, bool | np.bool_):
-            return _AUTO_PATIENCE if self.early_stopping else None
-        return int(self.early_stopping)
+    def _take(self, attributes: dict[str, Any]) -> PSPNetClassifier:
+        """Become fitted, in one step."""
+        others = {name: item for name, item in vars(self).items() if name not in _OPTIONAL}
+        self.__dict__ = others | attributes
+        return self
 
     def __getstate__(self):
         # The loop itself is neither pickled nor saved.

@@ -1,24 +1,24 @@
-"""Training: a network with its parts and a linear head, from images or from local features, on skorch's loop."""
+"""Training of a network with its parts and a linear head, from images or local features, on skorch's loop."""
 
-from sklearn_psp._training._augment import make_augmentation
-from sklearn_psp._training._checkpoint import Checkpoint
-from sklearn_psp._training._data import ImageBatches, PartBatches, StreamBatches
-from sklearn_psp._training._losses import is_margin_loss, make_loss
-from sklearn_psp._training._metrics import make_metrics
-from sklearn_psp._training._model import PartModel, Trunk
+from sklearn_psp._training._checkpoint import Checkpoint, UnidentifiedError, fingerprint
+from sklearn_psp._training._data import Batches, ImageBatches, PartBatches, StreamBatches, make_augmentation
+from sklearn_psp._training._model import ImageBackbone, PartModel, trainable_copy
 from sklearn_psp._training._net import seeded
-from sklearn_psp._training._stages import trainable_copy
-from sklearn_psp._training._training import Settings, Training, make_optimizer
+from sklearn_psp._training._objectives import is_margin_loss, make_loss, make_metrics, make_optimizer
+from sklearn_psp._training._training import Settings, Training
 
 __all__ = [
+    "Batches",
     "Checkpoint",
+    "ImageBackbone",
     "ImageBatches",
     "PartBatches",
     "PartModel",
     "Settings",
     "StreamBatches",
     "Training",
-    "Trunk",
+    "UnidentifiedError",
+    "fingerprint",
     "is_margin_loss",
     "make_augmentation",
     "make_loss",

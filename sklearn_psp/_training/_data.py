@@ -1,4 +1,4 @@
-"""What a network is trained on, batch by batch, in an order that a seed decides."""
+"""Batches for training: local features or images, with classes and weights, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from torch.utils.data import Dataset
 from sklearn_psp._images import Images, SomeImages, read_batches
 from sklearn_psp._nets import images_tensor
 
-__all__ = ["ImageBatches", "PartBatches", "StreamBatches"]
+__all__ = ["Batches", "ImageBatches", "PartBatches", "StreamBatches", "make_augmentation"]
 
 Batch = tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]
 
+# Of a random crop: the least share of the image, and how much wider or narrower it may become.
+_LEAST_SHARE, _MOST_STRETCH = 0.5, 4 / 3
 
-class _Batches(Dataset):
+
+class Batches(Dataset):
     """Images with the numbers of their classes and their weights.
 
     Attributes
     ----------
     n_images : int or None
-        How many; None where that shows only when they have been read.
+        Their number; None for a stream that has not been read.
     """
 
     n_images: int | None
@@ -34,20 +37,23 @@ class _Batches(Dataset):
         """Yield (images or local features, (classes, weights)); in the order of X without a seed."""
         raise NotImplementedError
 
-    def __len__(self):
-        return self.n_images
+    def __len__(self) -> int:
+        # skorch asks for the length of what it calls a data set.
+        return self.n_images or 0
 
 
-class _InMemory(_Batches):
-    """Labels in memory, batches whose sizes differ by at most one: none of them is a small rest."""
+class _InMemory(Batches):
+    """Labels in memory, cut into batches whose sizes differ by at most one: the last is no small remainder."""
 
-    def __init__(self, classes, weights, batch_size):
+    n_images: int
+
+    def __init__(self, classes: np.ndarray, weights: np.ndarray, batch_size: int):
         self.classes = torch.tensor(np.asarray(classes), dtype=torch.int64)
         self.weights = torch.tensor(np.asarray(weights), dtype=torch.float32)
         self.n_images = len(classes)
         self.n_batches = math.ceil(self.n_images / batch_size)
 
-    def _rows(self, seed):
+    def _rows(self, seed: int | None) -> tuple[torch.Tensor, ...]:
         """Return the rows of each batch."""
         rows = torch.arange(self.n_images)
         if seed is not None:
@@ -75,10 +81,11 @@ class PartBatches(_InMemory):
 
     def __init__(self, parts: np.ndarray, classes: np.ndarray, weights: np.ndarray, batch_size: int):
         super().__init__(classes, weights, batch_size)
-        # torch warns of memory that cannot be written to; only that is copied.
+        # torch warns of a read-only array; only such an array is copied.
         self._parts = torch.from_numpy(np.require(parts, requirements=["W"]))
 
-    def batches(self, seed=None):
+    def batches(self, seed: int | None = None) -> Iterator[Batch]:
+        """Yield local features."""
         for rows in self._rows(seed):
             yield self._parts[rows], self._labels(rows)
 
@@ -113,10 +120,11 @@ class ImageBatches(_InMemory):
         self._reading = reading
         self._augment = augment
 
-    def batches(self, seed=None):
+    def batches(self, seed: int | None = None) -> Iterator[Batch]:
+        """Yield images, read ahead of the network."""
         rows = self._rows(seed)
         augment = self._augment if seed is not None else None
-        chosen = SomeImages(self._images, torch.cat(rows).numpy())
+        chosen = SomeImages(self._images, torch.cat(rows).tolist())
         with closing(read_batches(chosen, batch_size=len(rows[0]), **self._reading)) as read:
             left = next(read).images
             for some in rows:
@@ -126,8 +134,8 @@ class ImageBatches(_InMemory):
                 yield _augmented(images, augment), self._labels(some)
 
 
-class StreamBatches(_Batches):
-    """Batches as somebody else makes them: an iterable of (images, labels) that can be gone through again and again.
+class StreamBatches(Batches):
+    """Batches of an iterable of (images, labels) of the user's, which is iterated once an epoch.
 
     Parameters
     ----------
@@ -158,11 +166,12 @@ class StreamBatches(_Batches):
         self._augment = augment
         self.n_images = n_images
 
-    def batches(self, seed=None):
+    def batches(self, seed: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of the stream, in its order."""
         augment = self._augment if seed is not None else None
         for images, labels in self._open():
             classes, weights = map(torch.from_numpy, self._encode(labels))
-            with closing(read_batches(images, batch_size=images.n_images, **self._reading)) as read:
+            with closing(read_batches(images, batch_size=len(labels), **self._reading)) as read:
                 for batch in read:
                     yield _augmented(batch.images, augment), (classes, weights)
 
@@ -172,3 +181,57 @@ def _augmented(images, augment):
     if augment is None:
         return batch
     return torch.stack([augment(image) for image in batch]).contiguous(memory_format=torch.channels_last)
+
+
+def make_augmentation(augment: Any, image_size: tuple[int, int]) -> Callable | None:
+    """Return a function of an image (3, height, width) that gives another one of this size and dtype.
+
+    Parameters
+    ----------
+    augment : bool or callable
+        True: a random part of at least half of the image, brought to the whole size, and mirrored every second time.
+        A callable is taken as it is, for example one of torchvision's transforms.
+    image_size : tuple of two ints
+        (height, width) of the images.
+
+    Returns
+    -------
+    callable or None
+        The function; None for False.
+    """
+    if augment is False:
+        return None
+    if augment is True:
+        from torchvision.transforms import v2
+
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(
+                    image_size, scale=(_LEAST_SHARE, 1.0), ratio=(1 / _MOST_STRETCH, _MOST_STRETCH), antialias=True
+                ),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+    return _Checked(augment, image_size)
+
+
+class _Checked:
+    """An augmentation of the user's, whose images must form a batch."""
+
+    def __init__(self, function, image_size):
+        self._function = function
+        self._shape = (3, *image_size)
+
+    def __call__(self, image):
+        # The function may change its image in place, and that may be the user's array.
+        changed = self._function(image.clone())
+        is_tensor = isinstance(changed, torch.Tensor)
+        if not is_tensor or tuple(changed.shape) != self._shape or changed.dtype != image.dtype:
+            got = (
+                f"a tensor of {changed.dtype} and shape {tuple(changed.shape)}" if is_tensor else type(changed).__name__
+            )
+            raise ValueError(
+                f"augment must return images as it gets them, tensors of {image.dtype} and shape {self._shape}, "
+                f"but gave {got}"
+            )
+        return changed

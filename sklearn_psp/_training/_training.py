@@ -1,7 +1,8 @@
-"""One model in training: epochs, history, the best of them, and what a checkpoint needs to go on."""
+"""The training of one model: its epochs, their history, the best of them, and a state from which it can be resumed."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,35 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import GradientNormClipping
 
-from sklearn_psp._training._callbacks import BestModel, EpochMetrics, Patience, Progress
 from sklearn_psp._training._checkpoint import Checkpoint
-from sklearn_psp._training._data import _Batches
-from sklearn_psp._training._losses import make_loss
+from sklearn_psp._training._data import Batches
 from sklearn_psp._training._model import PartModel
-from sklearn_psp._training._net import PartNet
-from sklearn_psp.utils._names import did_you_mean
+from sklearn_psp._training._net import BestEpoch, EpochMetrics, PartNet, Progress
+from sklearn_psp._training._objectives import make_loss, make_optimizer
 from sklearn_psp.utils._progress import progress
 
-__all__ = ["OPTIMIZERS", "Settings", "Training", "make_optimizer"]
+__all__ = ["Settings", "Training"]
 
-OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "nadam": torch.optim.NAdam,
-    "radam": torch.optim.RAdam,
-    "adagrad": torch.optim.Adagrad,
-    "rmsprop": torch.optim.RMSprop,
-    "sgd": torch.optim.SGD,
-}
-
-# The maps of more images do not fit the processor's cache: benchmarks/learning.py prints what that costs.
+# The feature maps of more images do not fit the processor's cache: benchmarks/learning.py prints what that costs.
 _CPU_PASS_SIZE = 8
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is trained; the parameters of `PSPNetClassifier` of these names.
+    """Settings of a training; the parameters of `PSPNetClassifier` of these names.
 
     Attributes
     ----------
@@ -46,11 +36,11 @@ class Settings:
     metrics : dict of str to callable
         As `make_metrics` returns them.
     device : torch.device
-        Where.
+        The device on which the model is trained.
     precision : {"float32", "bfloat16", "float16"}
-        In which the trunk computes.
+        The precision in which the backbone computes.
     seed : int
-        Of everything random.
+        The seed of everything random.
     """
 
     loss: Any
@@ -70,14 +60,14 @@ class Settings:
 
 
 class Training:
-    """A model, its optimizer, and what happened so far.
+    """A model, its optimizer, and the epochs so far.
 
     Parameters
     ----------
     model : PartModel
         The model; trained in place, on the settings' device.
     settings : Settings
-        How.
+        The settings.
 
     Attributes
     ----------
@@ -86,9 +76,9 @@ class Training:
     best_epoch : int or None
         The epoch, from 1, whose model `restore_best` takes; None without validation data.
     epochs : int
-        How many there are to be in all.
+        The number of epochs in all.
     kept : dict
-        What else a checkpoint keeps, as plain values.
+        Other plain values that a checkpoint keeps.
     """
 
     def __init__(self, model: PartModel, settings: Settings):
@@ -96,10 +86,9 @@ class Training:
         self.history: list[dict[str, float]] = []
         self.epochs = settings.epochs
         self.kept: dict[str, Any] = {}
-        self.best = BestModel()
-        callbacks = [EpochMetrics(settings.metrics), self.best]
-        if settings.patience is not None:
-            callbacks.append(Patience(settings.patience, self.best))
+        self.best = BestEpoch(settings.patience)
+        # Clipping comes before the callbacks of the user, who sees the gradients that the optimizer sees.
+        callbacks = [EpochMetrics(settings.metrics), self.best, GradientNormClipping(settings.clip_norm)]
         self.net = PartNet(
             model,
             make_loss(settings.loss, settings.loss_params),
@@ -108,7 +97,6 @@ class Training:
             callbacks=[*callbacks, *settings.callbacks],
             device=str(settings.device),
             precision=settings.precision,
-            clip_norm=settings.clip_norm,
             pass_size=_pass_size(model, settings.device),
             seed=settings.seed,
             total_epochs=settings.epochs if settings.schedule == "cosine" else None,
@@ -122,13 +110,14 @@ class Training:
         return self.net.module_
 
     @property
-    def best_epoch(self):
-        return self.best.epoch_
+    def best_epoch(self) -> int | None:
+        """The best epoch."""
+        return self.best.epoch
 
     def run(
         self,
-        data: _Batches,
-        validation: _Batches | None = None,
+        data: Batches,
+        validation: Batches | None = None,
         *,
         epochs: int,
         checkpoint: Checkpoint | None = None,
@@ -136,30 +125,33 @@ class Training:
         description: str = "training",
         verbose: int = 0,
     ) -> None:
-        """Train until there are so many epochs, or something stops it.
+        """Train up to a number of epochs, unless a callback stops it before.
 
         Parameters
         ----------
-        data, validation : _Batches
-            What is learned from, and what the model is judged by.
+        data : Batches
+            The training images.
+        validation : Batches or None, default=None
+            The images by which the model is judged after every epoch.
         epochs : int
-            How many epochs there are to be in all.
+            The number of epochs in all, those of earlier runs included.
         checkpoint : Checkpoint or None, default=None
-            Where the state is kept after every epoch.
+            The file in which the state is kept after every epoch.
         on_epoch : callable or None, default=None
             Called for each epoch with a function that trains it; returns whether to stop.
         description : str, default="training"
-            Of the bar.
+            The title of the bar.
         verbose : int, default=0
             Above 0, a bar is shown.
         """
         net = self.net
         left = max(0, epochs - net.epoch)
         total = None if data.n_images is None else left * data.n_images
-        net.stopped = False  # what ended an earlier run does not end this one
+        net.stopped = False  # an earlier run may have been stopped; this one has not
         train = partial(self._train_epoch, data, validation)
         net.notify("on_train_begin", X=data, y=None)
         with progress(total, description, "image", verbose) as bar:
+            # The bar of an earlier run is closed. It is told apart by its class: a user's callback may have its name.
             others = [item for item in net.callbacks_ if not isinstance(item[1], Progress)]
             net.callbacks_ = [*others, ("bar", Progress(bar))]
             while net.epoch < epochs and not net.stopped:
@@ -171,23 +163,36 @@ class Training:
 
     def linear_head(self) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (n_classes, n_features) and intercepts (n_classes,) on the embedding, float32."""
-        # A margin loss scales cosines by itself.
+        # A margin loss multiplies cosines by its own scale; the head of the classifier has to do it.
         head = self.model.linear_head(getattr(self.net.criterion_, "scale", 1.0))
         coef, intercept = (tensor.detach().cpu().numpy().copy() for tensor in head)
         return coef, intercept
 
     def restore_best(self) -> None:
-        """Take the model of the best epoch, where there is one."""
-        if self.best.state_ is not None:
-            self.model.load_state_dict(self.best.state_)
+        """Take the weights of the best epoch, where there is one."""
+        if self.best.weights is not None:
+            self.model.load_state_dict(self.best.weights)
 
     def state(self, *, finished: bool) -> dict[str, Any]:
-        """Return all that is needed to go on, as tensors and plain values."""
+        """Return the state from which `resume` goes on, as tensors and plain values.
+
+        The tensors are those of the model and its optimizer: the next step changes them.
+
+        Parameters
+        ----------
+        finished : bool
+            Whether the training has ended, by the number of its epochs or because it was stopped.
+
+        Returns
+        -------
+        dict of str to object
+            The state.
+        """
         return {
             **self.kept,
             "finished": finished,
             "epoch": self.net.epoch,
-            "history": self.history,
+            "history": list(self.history),
             "model": self.model.state_dict(),
             "loss": self.net.criterion_.state_dict(),
             "optimizer": self.net.optimizer_.state_dict(),
@@ -197,24 +202,44 @@ class Training:
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Go on from a state, which is left as it is: it may be that of a fitted classifier.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            As `state` returned it, of a training with the same settings but for `epochs`.
+        """
         self.model.load_state_dict(state["model"])
         self.net.criterion_.load_state_dict(state["loss"])
-        self.net.optimizer_.load_state_dict(state["optimizer"])
+        # torch takes the tensors of an optimizer's state as they are, and would change them in place.
+        self.net.optimizer_.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.net.scaler.load_state_dict(state["scaler"])
-        self.net.base_rates = state["rates"]
+        self.net.base_rates = list(state["rates"])
         self.best.load_state_dict(state["best"])
-        self.history = state["history"]
+        self.history = list(state["history"])
         self.net.epoch = state["epoch"]
 
+    def continue_from(self, history: list[dict[str, float]]) -> None:
+        """Take the epochs of an earlier training whose model this one started from; its optimizer is not known."""
+        self.history = list(history)
+        self.net.epoch = len(history)
+
     def restart(self, epochs: int) -> None:
-        """Let there be so many epochs more, with a learning rate that starts anew."""
+        """Add some epochs, over which the learning rate falls anew, and of which the best is sought."""
         self.epochs = self.net.epoch + epochs
         self.net.first_epoch = self.net.epoch
         self.net.total_epochs = epochs if self.settings.schedule == "cosine" else None
         self.best.forget()
 
-    def _train_epoch(self, data, validation):
+    def keep_rate(self) -> None:
+        """Go on without an end: at the first learning rate, with no best epoch."""
+        net = self.net
+        net.total_epochs = None
+        for group, rate in zip(net.optimizer_.param_groups, net.base_rates, strict=True):
+            group["lr"] = rate
+        self.best.forget()
+
+    def _train_epoch(self, data: Batches, validation: Batches | None) -> None:
         self.net.train_epoch(data, validation)
         row = self.net.history[-1]
         names = ["loss", *self.settings.metrics]
@@ -226,26 +251,8 @@ class Training:
         )
 
 
-def _pass_size(model, device):
-    """Return how many images go through the network at a time; batch statistics are of a whole batch."""
-    if device.type != "cpu" or model.trunk is None or model.trunk.follows_batches:
+def _pass_size(model: PartModel, device: torch.device) -> int | None:
+    """Return how many images go through the network at a time; statistics of batches need the whole batch."""
+    if device.type != "cpu" or model.backbone is None or model.backbone.follows_batches:
         return None
     return _CPU_PASS_SIZE
-
-
-def make_optimizer(optimizer) -> type[torch.optim.Optimizer]:
-    """Return the class of a name of `OPTIMIZERS`, or the class that was given.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    if not isinstance(optimizer, str):
-        return optimizer
-    if optimizer.lower() not in OPTIMIZERS:
-        hint = did_you_mean(optimizer.lower(), OPTIMIZERS)
-        raise ValueError(
-            f"optimizer={optimizer!r} is unknown: {hint}It is one of {list(OPTIMIZERS)}, or a class of torch.optim"
-        )
-    return OPTIMIZERS[optimizer.lower()]

@@ -31,7 +31,7 @@ def progress(total: int | None, description: str, unit: str, verbose: int):
     object
         With `update(n)`.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm  # in a notebook, a bar of the notebook
 
     options = {"total": total, "desc": description, "unit": f" {unit}", "disable": not verbose}
     if _is_worker():

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from common.colours import batches, quick
+from common.killing import KillsAtStep
+from common.networks import TinyNet
+from PIL import Image
+from skorch.callbacks import Callback
+from torchvision.transforms import v2
 
 from sklearn_psp.exceptions import CheckpointError, ImageReadWarning
 
-KILLED = """
-import os, signal, sys
+RUN = """
+import sys
 import torch
 from common.colours import colours, quick
+from common.killing import KillsAtStep
+from common.networks import TinyNet
+from PIL import Image
 from skorch.callbacks import Callback
-
-class Kills(Callback):
-    def on_batch_end(self, net, training=False, **kwargs):
-        self.steps = getattr(self, "steps", 0) + training
-        if self.steps == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
+from torchvision.transforms import v2
 
 torch.set_num_threads(1)
-params = eval(sys.argv[3])
-quick(**params, checkpoint=sys.argv[1], callbacks=[Kills()]).fit(*colours(30), validation_data=colours(18, seed=1))
+params = eval(sys.argv[2])
+model = quick(**params, checkpoint=sys.argv[1], callbacks=[KillsAtStep()])
+model.fit(*colours(30), validation_data=colours(18, seed=1))
 """
 # Ten images a step, three steps an epoch. The killed one ends in the middle of its third epoch.
 RUNS = {
@@ -42,6 +49,12 @@ RUNS = {
 def checkpoint(tmp_path):
     """Where the run is kept."""
     return tmp_path / "run.checkpoint"
+
+
+def kept(checkpoint):
+    """Return the state in a checkpoint, behind a line and a checksum."""
+    content = checkpoint.read_bytes().partition(b"\n")[2][32:]
+    return torch.load(io.BytesIO(content), weights_only=True)["state"]
 
 
 class Counts:
@@ -67,18 +80,18 @@ def test_after_a_kill_the_result_is_the_same_to_the_bit(training, held_out, chec
     params, tests = RUNS[run], str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(checkpoint), "8", repr(params)],
+        [sys.executable, "-c", RUN, str(checkpoint), repr(params)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "KILL_AT_STEP": "8"},
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert torch.load(checkpoint, weights_only=True)["state"]["epoch"] == 2
+    assert kept(checkpoint)["epoch"] == 2
     X = held_out[0]
     expected = quick(**params).fit(*training, validation_data=held_out)
-    model = quick(**params, checkpoint=checkpoint).fit(*training, validation_data=held_out)
+    model = quick(**params, checkpoint=checkpoint, callbacks=[KillsAtStep()]).fit(*training, validation_data=held_out)
     same_model(model, expected)
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
 
@@ -111,7 +124,7 @@ def test_the_best_epoch_is_not_lost(training, held_out, checkpoint, monkeypatch,
     params = {"train": train, "epochs": 6, "early_stopping": 4}
     if train == "head":
         broken_off(checkpoint, training, wrong, monkeypatch, 3, **params)
-        assert torch.load(checkpoint, weights_only=True)["state"]["epoch"] == 2
+        assert kept(checkpoint)["epoch"] == 2
     model = quick(**params, checkpoint=checkpoint).fit(*training, validation_data=wrong)
     assert model.best_epoch_ == 1
     assert len(model.history_) == 5
@@ -122,7 +135,7 @@ def test_the_best_epoch_is_not_lost(training, held_out, checkpoint, monkeypatch,
 def test_a_share_that_is_held_out_is_the_same_after_a_kill(training, checkpoint, monkeypatch):
     params = {"validation_fraction": 0.3, "random_state": None, "epochs": 4}
     broken_off(checkpoint, training, None, monkeypatch, 3, **params)
-    first = torch.load(checkpoint, weights_only=True)["state"]["history"]
+    first = kept(checkpoint)["history"]
     model = quick(**params, checkpoint=checkpoint).fit(*training)
     assert model.history_[:2].to_dict("records") == first
     same_model(quick(**params, checkpoint=checkpoint).fit(*training), model)
@@ -170,6 +183,97 @@ def test_a_run_with_other_parameters_is_refused_by_name(training, checkpoint, ch
     with pytest.raises(CheckpointError, match=rf"is of another run \({change.split()[0]}: .* there, .* here\)"):
         quick(checkpoint=checkpoint, **CHANGES[change]).fit(*training)
     assert checkpoint.read_bytes() == written
+
+
+def by(factor):
+    return lambda y_true, y_pred: factor * float((y_true == y_pred).mean())
+
+
+class Frees(Callback):
+    """Changes gradients, as a callback may."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        """Multiply them."""
+        for _, parameter in named_parameters:
+            if parameter.grad is not None:
+                parameter.grad *= self.factor
+
+
+# Parameters whose values share a name and differ in their content.
+ALIKE = {
+    "loss": (torch.nn.CrossEntropyLoss(), torch.nn.CrossEntropyLoss(label_smoothing=0.5)),
+    "metrics": ([by(1)], [by(2)]),
+    "callbacks": ([Frees(1.0)], [Frees(0.5)]),
+    "augment": (lambda image: image, lambda image: image // 2),
+    "augment ": (v2.RandomHorizontalFlip(0.0), v2.RandomHorizontalFlip(1.0)),
+    "optimizer_params": ({"betas": (0.9, 0.999)}, {"betas": (0.8, 0.999)}),
+    "class_weight": ({"red": 1.0, "green": 1.0, "blue": 1.0}, {"red": 2.0, "green": 1.0, "blue": 1.0}),
+    "random_state": (np.random.RandomState(0), np.random.RandomState(1)),
+}
+
+
+@pytest.mark.parametrize("change", ALIKE)
+def test_values_of_one_name_are_told_apart_by_their_content(training, checkpoint, change):
+    name, train = change.strip(), "all" if change.startswith("augment") else "head"
+    one, other = ALIKE[change]
+    model = quick(train, checkpoint=checkpoint, **{name: deepcopy(one)}).fit(*training)
+    same_model(quick(train, checkpoint=checkpoint, **{name: deepcopy(one)}).fit(*training), model)
+    with pytest.raises(CheckpointError, match=rf"is of another run \({name}: .* there, .* here\)"):
+        quick(train, checkpoint=checkpoint, **{name: other}).fit(*training)
+
+
+def test_a_network_of_the_same_weights_and_another_structure_is_refused(training, checkpoint):
+    class Doubled(TinyNet):
+        def forward(self, images):
+            return 2 * super().forward(images)
+
+    quick(checkpoint=checkpoint).fit(*training)
+    with pytest.raises(CheckpointError, match=r"is of another run \(backbone: TinyNet \w+ there, Doubled \w+ here\)"):
+        quick(checkpoint=checkpoint, backbone=Doubled()).fit(*training)
+
+
+def test_what_cannot_be_told_apart_gets_no_checkpoint(training, checkpoint):
+    lock = threading.Lock()
+
+    def guarded(y_true, y_pred):
+        with lock:
+            return 1.0
+
+    with pytest.raises(
+        CheckpointError, match=r"metrics is or holds a lock, which cannot be pickled .*: another run coul"
+    ):
+        quick(checkpoint=checkpoint, metrics=[guarded]).fit(*training)
+    assert not checkpoint.exists()
+    model = quick(metrics=[guarded]).fit(*training)
+    assert len(model.partial_fit(*training).history_) == 5
+
+
+def test_a_run_of_another_stream_is_refused(training, held_out, checkpoint):
+    X, y = training
+    brighter = X.copy()
+    brighter[3, 0, 0, 0] += 1
+    quick(checkpoint=checkpoint).fit(batches(X, y), validation_data=batches(*held_out))
+    for named, given, validation in (
+        ("images and labels", batches(brighter, y), batches(*held_out)),
+        ("images and labels", batches(X, np.roll(y, 1)), batches(*held_out)),
+        ("images and labels", batches(X, y)[::-1], batches(*held_out)),
+        ("validation_data", batches(X, y), batches(*opposite(held_out))),
+        ("validation_data", batches(X, y), None),
+    ):
+        with pytest.raises(CheckpointError, match=rf"is of another run \({named}: "):
+            quick(checkpoint=checkpoint).fit(given, validation_data=validation)
+
+
+def test_images_in_memory_are_told_apart_by_their_pixels(training, checkpoint):
+    X, y = training
+    brighter = X.copy()
+    brighter[3, 0, 0, 0] += 1
+    quick(checkpoint=checkpoint).fit([Image.fromarray(image) for image in X], y)
+    with pytest.raises(CheckpointError, match=r"is of another run \(images and labels: "):
+        quick(checkpoint=checkpoint).fit([Image.fromarray(image) for image in brighter], y)
 
 
 def test_numbers_of_numpy_are_numbers(training, checkpoint):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from common.colours import batches, quick
 
-from sklearn_psp._classifier import _describing
+from sklearn_psp._classifier import _features
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
 
 TRAINS = ["head", "last_stage", "all"]
@@ -41,7 +41,7 @@ def test_unreadable_images_are_left_out_with_their_labels_and_weights(training, 
 @pytest.mark.parametrize("params", [{}, {"part_dropout": 0.0}, {"train": "all"}], ids=str)
 def test_positions_are_those_in_x(training, bad_paths, params, monkeypatch):
     # Described seven at a time; an image of no weight before those; and a share held out.
-    monkeypatch.setattr(_describing, "_DESCRIBED_AT_ONCE", 7)
+    monkeypatch.setattr(_features, "_DESCRIBED_AT_ONCE", 7)
     weights = np.ones(30)
     weights[[0, 5]] = 0
     model = quick(params.pop("train", "head"), on_error="nan", **params)
@@ -63,13 +63,13 @@ def test_raise_names_the_image(training, bad_paths, train):
 
 
 def test_raise_names_the_image_in_a_later_block(training, bad_paths, monkeypatch):
-    monkeypatch.setattr(_describing, "_DESCRIBED_AT_ONCE", 3)
+    monkeypatch.setattr(_features, "_DESCRIBED_AT_ONCE", 3)
     with pytest.raises(ImageReadError, match=r"X\[4\] \('.*broken.png'\) could not be decoded"):
         quick().fit(bad_paths[:11], training[1][:11])
 
 
 def test_missing_files_are_named_before_anything_is_described(training, bad_paths, monkeypatch):
-    monkeypatch.setattr(_describing, "_DESCRIBED_AT_ONCE", 3)
+    monkeypatch.setattr(_features, "_DESCRIBED_AT_ONCE", 3)
     with pytest.raises(MissingImageError, match=r"1 of 30 images .*: X\[11\]"):
         quick().fit(bad_paths, training[1])
 

@@ -15,11 +15,11 @@ from sklearn.base import clone
 
 from sklearn_psp import NearestImageRetriever
 from sklearn_psp._cache import FeatureMemo
-from sklearn_psp._classifier._describing import describe
-from sklearn_psp._classifier._featurizers import frozen_featurizer
+from sklearn_psp._classifier._features import describe, frozen_featurizer
 from sklearn_psp._classifier._labelled import labelled
+from sklearn_psp._classifier._settings import ClassifierSettings
 from sklearn_psp._extraction import _cached
-from sklearn_psp._nets import BackboneRequest, load_backbone
+from sklearn_psp._featurizer import model_of
 from sklearn_psp.exceptions import MissingDependencyError
 
 TRAINS = ["head", "last_stage", "all"]
@@ -38,8 +38,8 @@ def test_the_frozen_network_runs_once_a_image(training, held_out, seen, params):
 
 
 def test_heads_start_from_local_features_of_unit_length(training):
-    frozen = frozen_featurizer(quick(), fresh=True)
-    parts = describe(frozen, labelled(*training), joined=False).parts.astype(np.float32)
+    frozen = frozen_featurizer(ClassifierSettings.of(quick().get_params(deep=False)))
+    parts = describe(frozen, labelled(*training), aggregated=False).parts.astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(parts, axis=2), 1, rtol=2e-3)  # kept in half precision
 
 
@@ -125,7 +125,7 @@ def test_a_named_network_says_that_it_was_trained(training, weights):
 
 def batch_statistics(featurizer):
     """Return the means of the batch norms of a featurizer's network."""
-    backbone = load_backbone(BackboneRequest(**featurizer._request))
+    backbone = model_of(featurizer).backbone
     return {name: value for name, value in backbone.module.state_dict().items() if name.endswith("running_mean")}
 
 

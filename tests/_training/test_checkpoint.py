@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sklearn_psp._training import Checkpoint
+from sklearn_psp._training._checkpoint import _HEADER
 from sklearn_psp.exceptions import CheckpointError
 
 from .runs import assert_same_weights, make_training, part_batches, part_model, weights_of
@@ -65,9 +70,17 @@ def test_a_damaged_file_is_refused_and_left(path, damage):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [{"format": "sklearn_psp training 0"}, {"state": 1}, [1, 2], torch.ones(3)])
-def test_a_file_of_something_else_is_refused(path, content):
-    torch.save(content, path)
+def written(path, content):
+    """Write something in the form of a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(_HEADER + hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+@pytest.mark.parametrize("write", [written, lambda path, content: torch.save(content, path)], ids=["ours", "torch's"])
+@pytest.mark.parametrize("content", [{"format": "sklearn_psp training 1"}, {"state": 1}, [1, 2], torch.ones(3)])
+def test_a_file_of_something_else_is_refused(path, content, write):
+    write(path, content)
     with pytest.raises(CheckpointError, match="is no checkpoint of this version"):
         Checkpoint(path, IDENTITY).load()
 
@@ -80,7 +93,7 @@ class Bomb:
 
 
 def test_nothing_is_executed(path, capsys):
-    torch.save({"format": "sklearn_psp training 1", "identity": IDENTITY, "state": Bomb()}, path)
+    written(path, {"identity": IDENTITY, "state": Bomb()})
     with pytest.raises(CheckpointError):
         Checkpoint(path, IDENTITY).load()
     assert capsys.readouterr().out == ""
@@ -211,3 +224,32 @@ def test_the_best_epoch_may_lie_before_the_kill(path):
     third.run(part_batches(), part_batches(9, seed=1), epochs=12)
     assert third.history == first.history
     assert third.best_epoch == first.best_epoch
+
+
+def test_every_damaged_byte_is_noticed(path):
+    training = fresh({})
+    training.run(part_batches(), epochs=1, checkpoint=(checkpoint := Checkpoint(path, IDENTITY)))
+    content = path.read_bytes()
+    places = np.unique(np.r_[np.arange(60), np.linspace(0, len(content) - 1, 140).astype(int)])
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="is no checkpoint of this version"):
+            checkpoint.load()
+    assert len(places) >= 100
+    for shorter in (content[:-1], content + b"\0"):
+        path.write_bytes(shorter)
+        with pytest.raises(CheckpointError, match="damaged"):
+            checkpoint.load()
+    path.write_bytes(content)
+    assert checkpoint.load()["epoch"] == 1
+
+
+def test_a_checkpoint_from_before_there_was_a_checksum_is_refused_and_left(path):
+    torch.save({"format": "sklearn_psp training 1", "identity": IDENTITY, "state": {"epoch": 1}}, path)
+    before = path.read_bytes()
+    message = "is no checkpoint of this version: it has no checksum, .*it is left as it is: give another name"
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint(path, IDENTITY).load()
+    assert path.read_bytes() == before

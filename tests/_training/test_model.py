@@ -12,7 +12,7 @@ from torch import nn
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._featurizer import set_fitted
 from sklearn_psp._nets import PyramidPooling, Views
-from sklearn_psp._training import PartModel, Trunk, trainable_copy
+from sklearn_psp._training import ImageBackbone, PartModel, trainable_copy
 
 BINS = (1, (2, 1))
 LEVELS = np.array([0, 1, 1])
@@ -99,7 +99,7 @@ def test_learned_weights_are_positive_and_their_sum_is_the_number_of_parts():
 @pytest.mark.parametrize("pooling", ["max", "avg", "gem"])
 @pytest.mark.parametrize("aggregation", ["sum", "concat"])
 def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
-    """Trunk, parts and head on real images: scikit-learn's way to the same scores."""
+    """ImageBackbone, parts and head on real images: scikit-learn's way to the same scores."""
     images = crops(1, side=32)[0]
     projection = np.random.default_rng(0).normal(size=(3, 12, 5))
     weights = np.linspace(0.2, 2, 14)
@@ -107,12 +107,12 @@ def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
     network = TinyNet()
     center = 0.1 * np.random.default_rng(1).normal(size=5 * (14 if aggregation == "concat" else 1))
     featurizer = set_fitted(PSPNetFeaturizer(network, flip=flip, **FAST, **params), center=center)
-    trunk = Trunk(network.eval(), (0, 0, 0), (1, 1, 1), Views([(32, 32)], flip))
+    backbone = ImageBackbone(network.eval(), (0, 0, 0), (1, 1, 1), Views([(32, 32)], flip))
     model = PartModel(
         PyramidPooling(**params),
         torch.from_numpy(center).float(),
         N_CLASSES,
-        trunk=trunk,
+        backbone=backbone,
         learn_weights=True,
         learn_projection=True,
     ).eval()
@@ -126,27 +126,27 @@ def test_it_is_the_featurizer_with_a_linear_head(aggregation, pooling, flip):
     assert np.ptp(expected) > 1
 
 
-def test_the_trunk_brings_pixels_to_what_the_network_was_trained_with():
-    trunk = Trunk(nn.Identity(), (0.1, 0.2, 0.3), (0.5, 1.0, 2.0), Views([(4, 4)]))
+def test_the_backbone_brings_pixels_to_what_the_network_was_trained_with():
+    backbone = ImageBackbone(nn.Identity(), (0.1, 0.2, 0.3), (0.5, 1.0, 2.0), Views([(4, 4)]))
     image = torch.full((1, 3, 4, 4), 51, dtype=torch.uint8)
-    (maps,) = trunk(image)
+    (maps,) = backbone(image)
     expected = [(0.2 - 0.1) / 0.5, 0.0, (0.2 - 0.3) / 2]
     np.testing.assert_allclose(maps[0, :, 0, 0], expected, atol=1e-6)
-    torch.testing.assert_close(trunk(image.float())[0], maps)
+    torch.testing.assert_close(backbone(image.float())[0], maps)
 
 
 @pytest.mark.parametrize("follows", [False, True])
 def test_statistics_of_batches_are_kept_unless_they_are_followed(follows):
     network = TinyNet()
-    trunk = Trunk(network, (0, 0, 0), (1, 1, 1), Views([(32, 32)]), follows_batches=follows)
-    model = PartModel(PyramidPooling(BINS), torch.zeros(12), N_CLASSES, trunk=trunk).train()
+    backbone = ImageBackbone(network, (0, 0, 0), (1, 1, 1), Views([(32, 32)]), follows_batches=follows)
+    model = PartModel(PyramidPooling(BINS), torch.zeros(12), N_CLASSES, backbone=backbone).train()
     before = network.norm.running_mean.clone()
     with torch.no_grad():
         model(torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
     assert model.training
     assert network.norm.training == follows
     assert torch.equal(network.norm.running_mean, before) != follows
-    assert not model.eval().trunk.module.training
+    assert not model.eval().backbone.module.training
 
 
 def test_part_dropout_leaves_out_its_share_and_never_all():
@@ -190,10 +190,16 @@ def test_gradients_reach_all_that_is_learned_and_nothing_else(cosine):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = trainable_copy(TinyNet(), (32, 32), "last_stage")
-        trunk = Trunk(module, (0, 0, 0), (1, 1, 1), Views([(32, 32)]))
+        backbone = ImageBackbone(module, (0, 0, 0), (1, 1, 1), Views([(32, 32)]))
         pooling = PyramidPooling(BINS, projection=np.random.default_rng(0).normal(size=(2, 12, DIM)))
         model = PartModel(
-            pooling, torch.zeros(DIM), N_CLASSES, trunk=trunk, learn_weights=True, learn_projection=True, cosine=cosine
+            pooling,
+            torch.zeros(DIM),
+            N_CLASSES,
+            backbone=backbone,
+            learn_weights=True,
+            learn_projection=True,
+            cosine=cosine,
         ).train()
         nn.init.normal_(model.head.weight)
     images = torch.from_numpy(crops(1, side=32)[0]).permute(0, 3, 1, 2)
@@ -202,7 +208,7 @@ def test_gradients_reach_all_that_is_learned_and_nothing_else(cosine):
     expected = {"log_weights", "pooling.projection", "head.weight"} | (
         {"head.bias"} - ({"head.bias"} if cosine else set())
     )
-    assert reached == expected | {"trunk.module.norm.weight", "trunk.module.norm.bias"}
+    assert reached == expected | {"backbone.module.norm.weight", "backbone.module.norm.bias"}
     assert all(parameter.grad.abs().max() > 0 for parameter in model.parameters() if parameter.grad is not None)
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == reached
 

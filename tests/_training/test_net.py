@@ -14,9 +14,9 @@ from torch import nn
 
 from sklearn_psp._images import as_images
 from sklearn_psp._nets import PyramidPooling, Views
-from sklearn_psp._training import ImageBatches, PartModel, Trunk, seeded, trainable_copy
+from sklearn_psp._training import ImageBackbone, ImageBatches, PartModel, seeded, trainable_copy
 from sklearn_psp._training._net import epoch_seed
-from sklearn_psp._training._training import OPTIMIZERS
+from sklearn_psp._training._objectives import OPTIMIZERS
 from sklearn_psp.exceptions import TrainingDivergedError
 
 from .runs import assert_same_weights, features, make_training, part_batches, part_model, weights_of
@@ -141,10 +141,12 @@ def image_training(seen=None, follows_batches=False, **settings):
     module = trainable_copy(TinyNet(), (32, 32), "all")
     if seen is not None:
         module.convolution.register_forward_hook(lambda layer, inputs, output: seen.append((len(output), output.dtype)))
-    trunk = Trunk(module, (0, 0, 0), (1, 1, 1), Views([(32, 32)]), follows_batches=follows_batches)
+    backbone = ImageBackbone(module, (0, 0, 0), (1, 1, 1), Views([(32, 32)]), follows_batches=follows_batches)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = PartModel(PyramidPooling((1, 2)), torch.zeros(12), 3, trunk=trunk, dropout=settings.pop("dropout", 0.0))
+        model = PartModel(
+            PyramidPooling((1, 2)), torch.zeros(12), 3, backbone=backbone, dropout=settings.pop("dropout", 0.0)
+        )
         nn.init.normal_(model.head.weight, std=0.1)
     classes = np.arange(24) % 3
     images = np.random.default_rng(0).integers(0, 100, (24, 32, 32, 3), dtype=np.uint8)
@@ -154,7 +156,7 @@ def image_training(seen=None, follows_batches=False, **settings):
     return make_training(model, **settings), data
 
 
-def test_bfloat16_is_for_the_trunk_alone():
+def test_bfloat16_is_for_the_backbone_alone():
     seen, watch = [], Watch()
     training, data = image_training(seen, precision="bfloat16", callbacks=[watch])
     training.run(data, data, epochs=2)
@@ -173,8 +175,8 @@ def test_a_network_is_trained_with_its_images():
     training.run(data, epochs=6)
     after = weights_of(training)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    trunk = {f"trunk.module.{name}" for name, _ in TinyNet().named_parameters()}
-    assert changed == trunk | {"head.weight", "head.bias"}  # and no statistics of batches
+    backbone = {f"backbone.module.{name}" for name, _ in TinyNet().named_parameters()}
+    assert changed == backbone | {"head.weight", "head.bias"}  # and no statistics of batches
     assert training.history[-1]["loss"] < 0.7 * training.history[0]["loss"]
 
 

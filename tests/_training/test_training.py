@@ -11,7 +11,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from sklearn_psp._training import make_metrics
-from sklearn_psp._training._callbacks import Progress
+from sklearn_psp._training._net import Progress
 
 from .runs import CLASSES, assert_same_weights, make_training, part_batches, part_model, weights_of
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
 from sklearn_psp._training import make_metrics
-from sklearn_psp._training._metrics import METRICS
+from sklearn_psp._training._objectives import METRICS
 
 from .runs import CLASSES, make_training, part_batches
 

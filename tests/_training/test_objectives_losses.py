@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sklearn_psp._training import is_margin_loss, make_loss
-from sklearn_psp._training._losses import LOSSES, AdditiveAngularMargin, FocalLoss
+from sklearn_psp._training._objectives import LOSSES, AdditiveAngularMargin, FocalLoss
 
 from .runs import make_training, part_batches
 

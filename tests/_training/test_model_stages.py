@@ -9,7 +9,7 @@ from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, load_backbone
 from sklearn_psp._training import trainable_copy
-from sklearn_psp._training._stages import trainable_layers
+from sklearn_psp._training._model import trainable_layers
 from sklearn_psp.exceptions import BackboneError
 
 
