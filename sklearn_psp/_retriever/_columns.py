@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sklearn_psp.utils._columns import decode_array, encode_array
+from sklearn_psp._persistence import decode_array, encode_array
 
 __all__ = ["Column", "Ids", "Labels"]
 

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp._indexes import LivingIndex
-from sklearn_psp._persistence import hold
+from sklearn_psp._persistence import decode_array, decode_frame, encode_array, encode_frame, hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
-from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
 
 __all__ = ["Gallery", "Images"]
 
