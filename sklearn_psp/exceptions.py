@@ -11,6 +11,7 @@ __all__ = [
     "BackboneError",
     "BatchSizeWarning",
     "CacheError",
+    "CacheFormatWarning",
     "CacheSizeWarning",
     "CheckpointError",
     "DeviceError",
@@ -148,6 +149,10 @@ class FaceWarning(ImageReadWarning):
 
 class BatchSizeWarning(PSPWarning):
     """The batch did not fit into the device's memory and was made smaller."""
+
+
+class CacheFormatWarning(PSPWarning):
+    """The folder of a cache holds one of an earlier version, which is not read."""
 
 
 class CacheSizeWarning(PSPWarning):

@@ -40,7 +40,9 @@ class FeatureMemo:
             if table is None:
                 return np.zeros(len(keys), dtype=bool), None
             self._tables.move_to_end(setting)
-            places = np.fromiter((table.places.get(key, -1) for key in keys), dtype=np.intp, count=len(keys))
+            places = np.fromiter(
+                (-1 if key is None else table.places.get(key, -1) for key in keys), dtype=np.intp, count=len(keys)
+            )
             found = places >= 0
             return found, table.rows[places[found]]
 

@@ -1,53 +1,61 @@
-"""A store of rows on disk that forgets the oldest."""
+"""A store of rows on disk that forgets the oldest: an index in SQLite beside one file of rows.
+
+The index says where each row lies, and with which checksum. SQLite could hold the rows themselves, but reads them three
+times as slowly, page by page; from a file they are read straight into the caller's array. The two need not be in step:
+a row is written to free space before the index names it, space that a transaction frees is used by later ones only, and
+a checksum tells whatever else may have happened. So a process may be killed, or the power fail, at any moment.
+"""
 
 from __future__ import annotations
 
 import operator
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
+import xxhash
 
-from sklearn_psp._cache._environment import Environment
-from sklearn_psp._cache._records import (
-    State,
+from sklearn_psp._cache._index import (
+    Index,
+    count,
     evict,
-    is_marked,
-    put_rows,
+    find,
+    middle_stamp,
     read_state,
+    remove,
     renew,
     room_for,
-    unpack_rows,
-    used_keys,
-    write_state,
+    take_space,
 )
-from sklearn_psp.exceptions import CacheError
+from sklearn_psp.exceptions import CacheError, CacheFormatWarning
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["DEFAULT_MAX_BYTES", "RowStore", "open_store"]
 
 DEFAULT_MAX_BYTES = 8 << 30
+_OLD = "features.lmdb"  # the store of earlier versions
 # From so many on, entries that were read are made new at once, and do not wait for the next `put`.
 _MANY = 256
-_MAX_KEY = 511  # LMDB's
+_MAX_KEY = 511
 _STORES: dict[str, RowStore] = {}
 _OPENING = threading.Lock()
 
 
-def open_store(directory, max_bytes=None):
+def open_store(directory: str | os.PathLike, max_bytes: int | None = None) -> RowStore:
     """Open the store of a folder; a second call in this process returns the same one.
 
     Parameters
     ----------
     directory : str or path-like
         The folder, made if it is not there; on a disk of this computer, as network file systems do not keep the locks
-        that LMDB needs. One file and its lock are added to what is in it.
+        and the shared memory that SQLite needs. Two files are added to what is in it.
     max_bytes : int or None, default=None
-        How many bytes of rows the store holds at most; of rows below 40 kB it may hold less, since they take more than
-        their size in the file, which is meant to outgrow the bound by no more than a quarter and 64 MiB. It is kept
-        with the store and holds for all processes: the call that came last decides, and a smaller bound forgets the
-        oldest rows at once (the file does not shrink). None keeps the bound as it is, `DEFAULT_MAX_BYTES` in a new
-        store.
+        How many bytes of rows the store holds at most; of rows below 2 kB it may hold less, since they take more than
+        their size on disk, which is meant to outgrow the bound by no more than a quarter and 64 MiB. It is kept with
+        the store and holds for all processes: the call that came last decides, and a smaller bound forgets the oldest
+        rows at once (the files do not shrink). None keeps the bound as it is, `DEFAULT_MAX_BYTES` in a new store.
 
     Returns
     -------
@@ -60,6 +68,11 @@ def open_store(directory, max_bytes=None):
         If the folder is a file.
     CacheError
         If the folder cannot be read or written, or what is in it is no store.
+
+    Warns
+    -----
+    CacheFormatWarning
+        If the folder has a store of an earlier version, which is left alone.
     """
     if max_bytes is not None:
         max_bytes = operator.index(max_bytes)
@@ -69,10 +82,12 @@ def open_store(directory, max_bytes=None):
     with _OPENING:
         store = _STORES.get(directory)
         if store is None:
-            store = RowStore(directory, max_bytes)
+            store = RowStore(directory)
+            store._set_bound(max_bytes)
             _STORES[directory] = store
+            _warn_of_old(directory)
         else:
-            store._follow(max_bytes)
+            store._set_bound(max_bytes)
     return store
 
 
@@ -86,18 +101,15 @@ class RowStore:
     ----------
     directory : str
         The folder, as a real path.
-    max_bytes : int or None
-        As for `open_store`.
     """
 
-    def __init__(self, directory, max_bytes):
+    def __init__(self, directory: str):
         self.directory = directory
-        self._environment = Environment(directory, room_for(max_bytes or DEFAULT_MAX_BYTES))
+        self._index = Index(directory, DEFAULT_MAX_BYTES)
         self._used: dict[bytes, None] = {}
         self._noting = threading.Lock()
-        self._follow(max_bytes)
 
-    def has(self, key):
+    def has(self, key: bytes) -> bool:
         """Whether a row stands under a key; it is not read, and `get` may find it damaged.
 
         Parameters
@@ -110,14 +122,10 @@ class RowStore:
         bool
             Whether there is one.
         """
+        with self._index.reading() as db:
+            return db.execute("SELECT 1 FROM entries WHERE key = ?", (key,)).fetchone() is not None
 
-        def look(txn, tables):
-            value = txn.get(key, db=tables["rows"])
-            return value is not None and is_marked(value)
-
-        return self._environment.run(look)
-
-    def get(self, keys, length):
+    def get(self, keys: Sequence[bytes], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Read rows.
 
         Parameters
@@ -135,18 +143,30 @@ class RowStore:
             Whose rows they are. A row that is damaged, or of another length, counts as not found.
         """
         keys = list(keys)
-
-        def read(txn, tables):
-            rows, found = unpack_rows(keys, [txn.get(key, db=tables["rows"]) for key in keys], length)
-            hits = [key for key, hit in zip(keys, found, strict=True) if hit]
-            return rows, found, used_keys(txn, tables, hits)
-
-        rows, found, used = self._environment.run(read)
+        with self._index.reading() as db:
+            entries = find(db, keys)
+            middle = middle_stamp(db) if entries else 0
+        rows = np.empty((sum(key in entries for key in keys), length), dtype="<f2")
+        found = np.zeros(len(keys), dtype=bool)
+        used, n_found = [], 0
+        if not entries:
+            return rows.astype(np.float16, copy=False), found
+        with self._index.open_rows("rb") as file:
+            for position, key in enumerate(keys):
+                entry = entries.get(key)
+                if entry is None or entry.size != 2 * length:
+                    continue
+                payload = rows[n_found].view(np.uint8)
+                if _read(file, entry.place, payload) and _checksum(key, payload) == entry.checksum:
+                    found[position] = True
+                    n_found += 1
+                    if entry.stamp < middle:
+                        used.append(key)
         if used:
             self._note(used)
-        return rows, found
+        return rows[:n_found].astype(np.float16, copy=False), found
 
-    def put(self, keys, rows):
+    def put(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
         """Write rows in one step, instead of what stands under their keys, and forget the oldest if there are too many.
 
         Parameters
@@ -165,36 +185,67 @@ class RowStore:
         if not keys:
             return
         used = self._take_used()
+        with self._index.writing() as db:
+            renew(db, used)
+            if self._put(db, keys, rows):
+                return
+            n_bytes = read_state(db).n_bytes
+        # Rows of many sizes leave gaps that fit nothing. Where these add up, half of the rows go, or all.
+        for n_left in (n_bytes // 2, 0):
+            with self._index.writing() as db:
+                evict(db, n_left)
+            with self._index.writing() as db:
+                if self._put(db, keys, rows, in_room=n_left > 0):
+                    return
 
-        def write(txn, tables, state):
-            state = renew(txn, tables, used, state)
-            n_kept = min(len(keys), state.n_fitting(rows[0].nbytes))
-            if not n_kept:
-                return state
-            return put_rows(txn, tables, keys[-n_kept:], rows[-n_kept:], state)
-
-        self._write(write, rows.nbytes)
+    def _put(self, db, keys, rows, in_room=True):
+        """Write rows; False, and nothing is written, if the file of rows would outgrow its room."""
+        state, size = read_state(db), rows[0].nbytes
+        n_kept = min(len(keys), state.n_fitting(size))
+        if not n_kept:
+            return True
+        keys, rows = keys[-n_kept:], rows[-n_kept:]
+        runs = take_space(db, state, n_kept, size, room_for(state.max_bytes) if in_room else None)
+        if runs is None:
+            return False
+        places: list[int] = []
+        start = 0
+        with self._index.open_rows("r+b") as file:
+            for place, n in runs:
+                file.seek(place)
+                _write(file, rows[start : start + n])
+                places.extend(range(place, place + n * size, size))
+                start += n
+        remove(db, find(db, keys).items())
+        stamps = range(state.next_stamp, state.next_stamp + n_kept)
+        checksums = [_checksum(key, row.view(np.uint8)) for key, row in zip(keys, rows, strict=True)]
+        entries = zip(keys, stamps, places, [size] * n_kept, checksums, strict=True)
+        db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", entries)
+        count(db, n_kept, n_kept * size)
+        db.execute("UPDATE state SET next_stamp = ?", (stamps.stop,))
+        evict(db, state.max_bytes)
+        return True
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         """Bytes of all rows."""
         return self._state().n_bytes
 
     @property
-    def max_bytes(self):
+    def max_bytes(self) -> int:
         """Bytes of rows that the store holds at most."""
         return self._state().max_bytes
 
-    def __len__(self):
-        return self._environment.run(lambda txn, tables: txn.stat(tables["ages"])["entries"])
+    def __len__(self) -> int:
+        return self._state().n_rows
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<rows in {self.directory!r}>"
 
     def __reduce__(self):
         return open_store, (self.directory,)
 
-    def recall(self, name):
+    def recall(self, name: str) -> str | None:
         """Read a setting.
 
         Parameters
@@ -207,20 +258,17 @@ class RowStore:
         str or None
             Its value; None if there is none.
         """
+        with self._index.reading() as db:
+            found = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return None if found is None else found[0]
 
-        def look(txn, tables):
-            value = txn.get(_setting(name), db=tables["meta"])
-            return None if value is None else bytes(value).decode()
-
-        return self._environment.run(look)
-
-    def remember(self, name, value):
+    def remember(self, name: str, value: str) -> str | None:
         """Keep a setting; the first to do so decides, among all processes.
 
         Parameters
         ----------
         name : str
-            Its name, of up to 500 bytes.
+            Its name.
         value : str
             Its value.
 
@@ -229,85 +277,28 @@ class RowStore:
         str
             The value that is kept.
         """
-
-        def write(txn, tables, state):
-            txn.put(_setting(name), value.encode(), db=tables["meta"], overwrite=False)
-            return state
-
         if self.recall(name) is None:
-            self._write(write, len(value))
+            with self._index.writing() as db:
+                db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, value))
         return self.recall(name)
 
-    def flush(self):
+    def flush(self) -> None:
         """Bring everything to the disk: a loss of power then loses nothing."""
-        self._environment.sync()
+        self._index.sync()
 
-    def close(self):
-        """Close the file, in this process; whatever is asked next opens it again."""
-        self._environment.close()
+    def close(self) -> None:
+        """Close the files, in this process; whatever is asked next opens them again."""
+        self._index.close()
 
     def _state(self):
-        return self._environment.run(read_state) or State(DEFAULT_MAX_BYTES)
+        with self._index.reading() as db:
+            return read_state(db)
 
-    def _follow(self, max_bytes):
-        self._environment.follow()
-        state = self._environment.run(read_state)
-        if state is not None and max_bytes in (None, state.max_bytes):
-            # Less than the bound that another process has set would be full too early.
-            self._environment.grow(room_for(state.max_bytes))
-            return
-
-        def write(txn, tables, state):
-            if max_bytes is None:
-                return state
-            return evict(txn, tables, state._replace(max_bytes=max_bytes))
-
-        self._environment.grow(room_for(max_bytes or DEFAULT_MAX_BYTES))
-        self._write(write, 0)
-
-    def _write(self, work, n_bytes):
-        """Write by `work(txn, tables, state)`, which returns the new state, and make room for it in the file."""
-        import lmdb
-
-        def write(txn, tables):
-            before = read_state(txn, tables)
-            after = work(txn, tables, before or State(DEFAULT_MAX_BYTES))
-            if after != before:
-                write_state(txn, tables, after)
-
-        attempt = 0
-        while True:
-            try:
-                return self._environment.run(write, write=True)
-            except lmdb.MapFullError:
-                self._make_room(n_bytes, attempt)
-                attempt += 1
-
-    def _make_room(self, n_bytes, attempt):
-        """Free pages, or let the file grow where that is of no use."""
-        import lmdb
-
-        environment = self._environment
-        environment.clear_readers()
-        state = self._state()
-        if environment.map_size < room_for(state.max_bytes):
-            environment.grow(room_for(state.max_bytes))
-            return
-        if attempt < 2:
-            n_bytes = max(n_bytes, state.n_bytes // 8) * (attempt + 1)
-
-            def forget(txn, tables):
-                before = read_state(txn, tables)
-                tight = before._replace(max_bytes=max(0, before.n_bytes - n_bytes))
-                write_state(txn, tables, evict(txn, tables, tight)._replace(max_bytes=before.max_bytes))
-
-            with suppress(lmdb.MapFullError):
-                environment.run(forget, write=True)
-                # What a transaction frees is used by the next but one.
-                environment.run(lambda txn, tables: write_state(txn, tables, read_state(txn, tables)), write=True)
-                return
-        # Somebody reads what was freed, or it lies in pieces too small: even to forget takes some pages.
-        environment.grow(environment.map_size + 2 * n_bytes + (16 << 20))
+    def _set_bound(self, max_bytes):
+        if max_bytes not in (None, self._state().max_bytes):
+            with self._index.writing() as db:
+                db.execute("UPDATE state SET max_bytes = ?", (max_bytes,))
+                evict(db, max_bytes)
 
     def _note(self, keys):
         with self._noting:
@@ -316,8 +307,8 @@ class RowStore:
                 return
         used = self._take_used()
         # Reading does not fail because age cannot be written down.
-        with suppress(CacheError):
-            self._write(lambda txn, tables, state: renew(txn, tables, used, state), 0)
+        with suppress(CacheError), self._index.writing() as db:
+            renew(db, used)
 
     def _take_used(self):
         with self._noting:
@@ -325,8 +316,27 @@ class RowStore:
         return used
 
 
-def _setting(name):
-    return b"setting:" + name.encode()
+def _checksum(key: bytes, payload: np.ndarray) -> bytes:
+    # With the key as its seed: a whole row under another key is no row.
+    return xxhash.xxh3_64_digest(payload.data, seed=xxhash.xxh3_64_intdigest(key))
+
+
+def _read(file, place, payload):
+    """Read into an array; whether there was enough."""
+    file.seek(place)
+    view, start = memoryview(payload), 0
+    while start < len(view):
+        count = file.readinto(view[start:])
+        if not count:
+            return False
+        start += count
+    return True
+
+
+def _write(file, rows):
+    view, start = memoryview(rows.reshape(-1).view(np.uint8)), 0
+    while start < len(view):
+        start += file.write(view[start:])
 
 
 def _checked(keys, rows):
@@ -345,15 +355,27 @@ def _checked(keys, rows):
     return keys, np.ascontiguousarray(rows, dtype="<f2")
 
 
+def _warn_of_old(directory):
+    old = os.path.join(directory, _OLD)
+    with suppress(OSError):
+        size = os.stat(old).st_size
+        warn_user(
+            CacheFormatWarning(
+                f"cache={directory!r} holds {_OLD!r} of an earlier version of sklearn_psp ({size / 1e6:,.0f} MB), "
+                "which is not read: its feature maps are computed again. Delete it, and the lock file beside it"
+            )
+        )
+
+
 def _before_fork():
     _OPENING.acquire()
     for store in _STORES.values():
-        store._environment.before_fork()
+        store._index.before_fork()
 
 
 def _after_fork_in_parent():
     for store in _STORES.values():
-        store._environment.after_fork_in_parent()
+        store._index.after_fork_in_parent()
     _OPENING.release()
 
 
@@ -362,7 +384,7 @@ def _after_fork_in_child():
     _OPENING = threading.Lock()
     for store in _STORES.values():
         store._noting = threading.Lock()
-        store._environment.after_fork_in_child()
+        store._index.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

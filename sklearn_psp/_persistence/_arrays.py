@@ -1,59 +1,117 @@
-"""Large arrays on their way between an estimator and its file, never in memory twice."""
+"""Large arrays of a saved file: a member `arrays.safetensors`, read and written without a copy.
+
+Every array begins at a multiple of 64 bytes of the file, so that it can be mapped into memory. The format of
+safetensors allows no gaps: what lies between two arrays is an array of its own, called `padding`.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import struct
 import zipfile
-import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import IO, Any
 
 import numpy as np
+import xxhash
 
 from sklearn_psp.exceptions import PersistenceError
 
-__all__ = ["LARGE", "StoredArray", "hold", "is_saving", "read_array", "reading", "saving", "write_array"]
+__all__ = [
+    "ARRAYS",
+    "StoredArray",
+    "hold",
+    "is_saving",
+    "read_arrays",
+    "reading",
+    "saving",
+    "stored_array",
+    "write_arrays",
+]
 
-# Bytes from which on an array is streamed; below, a copy costs less than the bookkeeping.
-LARGE = 1 << 16
+ARRAYS = "arrays.safetensors"
+# Bytes from which on an array is kept there: below, its line in the description is not much shorter than itself.
+LARGE = 4096
+_ALIGNMENT = 64  # a cache line; also what vector instructions and PyTorch ask for
 _PIECE = 1 << 22
-# Lengths of name and extra field stand at the end of what comes before a member (APPNOTE 4.3.7).
-_LOCAL_HEADER = struct.Struct("<26xHH")
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member: the lengths of its name and extra field follow (APPNOTE 4.3.7)
+_ZIP64 = 20  # bytes of the extra field that zipfile adds where sizes may be large
+_ALIGNING = 0xD935  # the kind of extra field that Android's zipalign gave to padding
+_DTYPES = {"|b1": "BOOL", "|i1": "I8", "|u1": "U8"} | {
+    f"<{kind}{size}": f"{name}{8 * size}"
+    for kind, name, sizes in (("f", "F", (2, 4, 8)), ("i", "I", (2, 4, 8)), ("u", "U", (2, 4, 8)))
+    for size in sizes
+}
 _SAVING: ContextVar[dict | None] = ContextVar("sklearn_psp_saving", default=None)
-_READING: ContextVar = ContextVar("sklearn_psp_reading", default=None)
+_READING: ContextVar[Callable[[str], np.ndarray] | None] = ContextVar("sklearn_psp_reading", default=None)
 
 
 class StoredArray:
-    """Stands for an array while skops walks through an estimator.
-
-    In the file there is an ordinary array of skops in its place; while one is read, calling this class gives the array.
+    """Stands for an array while an estimator is described; in the file it is a call of `stored_array`.
 
     Parameters
     ----------
     name : str
-        Name of the array's member in the file.
+        Name of the array among those of the file.
+    array : ndarray
+        The array. It must not change while it is saved.
     """
 
-    def __new__(cls, name):
-        read = _READING.get()
-        if read is not None:
-            return read(name)
-        self = super().__new__(cls)
+    __module__ = "sklearn_psp"  # its name in files
+
+    def __init__(self, name: str, array: np.ndarray):
         self.name = name
-        return self
+        self.array = array
 
     def __reduce__(self):
         # The form that skops writes as a call of the class.
-        return type(self), (self.name,)
+        order = "C" if self.array.flags.c_contiguous or not self.array.flags.f_contiguous else "F"
+        return type(self), (self.name, self.array.dtype.str, self.array.shape, order)
 
 
-def is_saving():
+def stored_array(name: str, dtype: str, shape: tuple[int, ...], order: str) -> np.ndarray:
+    """Return an array of the file that is being loaded.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    dtype : str
+        Its dtype, as numpy abbreviates it.
+    shape : tuple of int
+        Its shape.
+    order : {"C", "F"}
+        Which index changes fastest.
+
+    Returns
+    -------
+    ndarray
+        The array.
+
+    Raises
+    ------
+    PersistenceError
+        If there is no such array, or it has another size.
+    """
+    read = _READING.get()
+    if read is None:
+        raise PersistenceError("the arrays of this file are beside its description: use sklearn_psp.load")
+    data, kind = read(name), np.dtype(dtype)
+    if kind.hasobject or min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != data.nbytes:
+        raise PersistenceError(f"the array {name!r} is damaged: {shape} of {kind} is not what it holds")
+    return data.view(kind).reshape(shape, order="F" if order == "F" else "C")
+
+
+def is_saving() -> bool:
     """Whether `save` is at work, and `__getstate__` should return what skops can hold."""
     return _SAVING.get() is not None
 
 
-def hold(state, key=None):
+def hold(state: Any, key: str | None = None) -> Any:
     """Put stand-ins in the place of the large arrays of a state, if `save` is at work.
 
     Parameters
@@ -75,19 +133,16 @@ def hold(state, key=None):
         return {key: hold(value) for key, value in state.items()}
     if type(state) is list:
         return [hold(value) for value in state]
-    if not isinstance(state, np.ndarray) or state.dtype.hasobject or state.nbytes < LARGE:
+    if type(state) is not np.ndarray or state.dtype.kind not in "biufcmMSU" or state.nbytes < LARGE:
         return state
-    key = id(state) if key is None else key
-    if key not in held:
-        # The array is kept with its stand-in: another one must not get its id.
-        held[key] = StoredArray(f"arrays/{len(held)}.npy"), state
-    return held[key][0]
+    # The stand-in keeps its array: another one must not get its id.
+    return held.setdefault(id(state) if key is None else key, StoredArray(str(len(held)), state))
 
 
 @contextmanager
-def saving():
+def saving() -> Iterator[dict[Any, StoredArray]]:
     """Collect what `hold` takes; yields the dict of it."""
-    held: dict = {}
+    held: dict[Any, StoredArray] = {}
     token = _SAVING.set(held)
     try:
         yield held
@@ -96,8 +151,8 @@ def saving():
 
 
 @contextmanager
-def reading(read):
-    """Have stand-ins answered by `read(name)`."""
+def reading(read: Callable[[str], np.ndarray]) -> Iterator[None]:
+    """Have `stored_array` answered by `read(name)`, which returns bytes."""
     token = _READING.set(read)
     try:
         yield
@@ -105,122 +160,125 @@ def reading(read):
         _READING.reset(token)
 
 
-def write_array(archive, name, array):
-    """Stream an array into an archive, as a `.npy` member.
+def write_arrays(archive: zipfile.ZipFile, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Write the member of arrays.
 
     Parameters
     ----------
     archive : zipfile.ZipFile
-        Where to write.
-    name : str
-        Name of the member.
-    array : ndarray
-        The array; one that is not contiguous is written piece by piece.
-    """
-    with archive.open(name, "w", force_zip64=True) as member:
-        if array.dtype.kind in "biufc" and array.flags.c_contiguous and array.size:
-            np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-            data = memoryview(array.reshape(-1).view(np.uint8))
-            for start in range(0, len(data), _PIECE):
-                member.write(data[start : start + _PIECE])
-        else:
-            np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def read_array(archive, name):
-    """Read a `.npy` member of an archive straight into its array.
-
-    Parameters
-    ----------
-    archive : zipfile.ZipFile
-        Where to read.
-    name : str
-        Name of the member.
+        Where to write; nothing else of it is being written.
+    arrays : dict of str to ndarray
+        The arrays by name. One that is contiguous in neither order is copied.
 
     Returns
     -------
-    ndarray
-        The array.
+    dict
+        What the manifest says of them, and `read_arrays` compares.
+    """
+    layout: dict[str, Any] = {}
+    blocks: list[np.ndarray] = []
+    checksums, end = {}, 0
+    for name, array in arrays.items():
+        # Columns first, an array is the transposed one with rows first.
+        rows = np.ascontiguousarray(array.T if array.flags.f_contiguous and not array.flags.c_contiguous else array)
+        data = rows.reshape(-1).view(np.uint8)
+        kind = _DTYPES.get(array.dtype.str)
+        shape = [data.size] if kind is None else list(rows.shape)
+        layout[name] = {"dtype": kind or "U8", "shape": shape, "data_offsets": [end, end + data.size]}
+        checksums[name] = _checksum(data)
+        padding = np.zeros(-data.size % _ALIGNMENT, dtype=np.uint8)
+        end += data.size + padding.size
+        if padding.size:
+            offsets = [end - padding.size, end]
+            layout[f"padding{len(blocks)}"] = {"dtype": "U8", "shape": [padding.size], "data_offsets": offsets}
+        blocks += [data, padding]
+    header = json.dumps(layout).encode()
+    header += b" " * (-(8 + len(header)) % _ALIGNMENT)
+    header = struct.pack("<Q", len(header)) + header
+    with archive.open(_aligned_member(archive), "w", force_zip64=True) as member:
+        member.write(header)
+        for block in blocks:
+            for start in range(0, block.size, _PIECE):
+                member.write(block[start : start + _PIECE].data)
+    return {"bytes": len(header) + end, "header": xxhash.xxh3_128_hexdigest(header), "xxh3": checksums}
+
+
+def _aligned_member(archive):
+    info = zipfile.ZipInfo(ARRAYS)
+    info.external_attr = 0o600 << 16
+    before = archive.start_dir + _LOCAL_HEADER.size + len(ARRAYS) + _ZIP64 + 4
+    padding = -before % _ALIGNMENT
+    info.extra = struct.pack("<HH", _ALIGNING, padding) + bytes(padding)
+    return info
+
+
+def read_arrays(path: str | os.PathLike, info: zipfile.ZipInfo, stated: dict[str, Any]) -> dict[str, Callable]:
+    """Open the member of arrays, without reading them.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    info : zipfile.ZipInfo
+        The member; its size was compared with that of the file.
+    stated : dict
+        What `write_arrays` returned.
+
+    Returns
+    -------
+    dict of str to callable
+        For each array a function that reads its bytes, ndarray of shape (n_bytes,), uint8, and compares its checksum.
 
     Raises
     ------
     PersistenceError
-        If the member is not an array of the size it claims.
+        If what is there is not what was stated.
     """
-    with _member(archive, archive.getinfo(name)) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read_header:
-            raise PersistenceError(f"the array {name!r} is of an unknown npy version {version}: save it again")
-        shape, fortran_order, dtype = read_header[version](member)
-        n_bytes = math.prod(shape) * dtype.itemsize
-        # Before memory is asked for: a header may claim anything.
-        if dtype.hasobject or n_bytes != archive.getinfo(name).file_size - member.tell():
-            raise PersistenceError(f"the array {name!r} is damaged: {shape} of {dtype} is not what it holds")
-        data = np.empty(n_bytes, dtype=np.uint8)
-        view, start = memoryview(data), 0
-        while start < n_bytes:
-            count = member.readinto(view[start : start + _PIECE])
-            if not count:
-                raise PersistenceError(f"the array {name!r} is cut off at {start:,} of {n_bytes:,} bytes")
-            start += count
-        member.check()
-    return data.view(dtype).reshape(shape, order="F" if fortran_order else "C")
+    with open(path, "rb") as file:
+        start = _start_of(file, info)
+        head = file.read(8)
+        length = int.from_bytes(head, "little")
+        if length + 8 > info.file_size:
+            raise PersistenceError("the list of arrays is damaged")
+        head += file.read(length)
+    if xxhash.xxh3_128_hexdigest(head) != stated["header"]:
+        raise PersistenceError("the list of arrays is damaged: its checksum is another")
+    layout, data = json.loads(head[8:]), start + len(head)
+    readers = {}
+    for name, checksum in stated["xxh3"].items():
+        first, last = layout[name]["data_offsets"]
+        if not 0 <= first <= last <= info.file_size - len(head):
+            raise PersistenceError(f"the array {name!r} is damaged: it would end behind the others")
+        readers[name] = _reader(path, name, data + first, last - first, checksum)
+    return readers
 
 
-def _member(archive, info):
-    if info.compress_type == zipfile.ZIP_STORED and archive.filename:
-        return _StoredMember(archive.filename, info)
-    member = archive.open(info)
-    member.check = lambda: None  # zipfile compares checksums itself
-    return member
+def _reader(path, name, place, size, checksum):
+    def read():
+        data = np.empty(size, dtype=np.uint8)
+        view, done = memoryview(data), 0
+        with open(path, "rb", buffering=0) as file:
+            file.seek(place)
+            while done < size:
+                count = file.readinto(view[done : done + _PIECE])
+                if not count:
+                    raise PersistenceError(f"the array {name!r} is cut off at {done:,} of {size:,} bytes")
+                done += count
+        if _checksum(data) != checksum:
+            raise PersistenceError(f"the array {name!r} is damaged: its checksum is another")
+        return data
+
+    return read
 
 
-class _StoredMember:
-    """A member that is not compressed, read without a copy: zipfile makes two of all it reads.
+def _start_of(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where the content of a member begins."""
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
+        raise zipfile.BadZipFile(f"there is no member {info.filename!r} where it should be")
+    return file.seek(sum(_LOCAL_HEADER.unpack(header)[1:]), os.SEEK_CUR)
 
-    Parameters
-    ----------
-    path : str
-        The archive.
-    info : zipfile.ZipInfo
-        The member.
-    """
 
-    def __init__(self, path, info):
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the member
-        self._file.seek(info.header_offset)
-        header = self._file.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
-            raise zipfile.BadZipFile(f"there is no member {info.filename!r} where it should be")
-        self._file.seek(sum(_LOCAL_HEADER.unpack(header)), 1)
-        self._info, self._read, self._checksum = info, 0, 0
-
-    def tell(self):
-        """Bytes read so far."""
-        return self._read
-
-    def read(self, size):
-        """Read some bytes, as numpy reads a header."""
-        data = bytearray(size)
-        del data[self.readinto(data) :]
-        return bytes(data)
-
-    def readinto(self, buffer):
-        """Read into a buffer; how many bytes."""
-        view = memoryview(buffer)[: self._info.file_size - self._read]
-        count = self._file.readinto(view)
-        self._checksum = zlib.crc32(view[:count], self._checksum)
-        self._read += count
-        return count
-
-    def check(self):
-        """Compare checksums, once all is read."""
-        if self._checksum != self._info.CRC:
-            raise zipfile.BadZipFile(f"bad CRC-32 for file {self._info.filename!r}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._file.close()
+def _checksum(data: np.ndarray) -> str:
+    return xxhash.xxh3_64_hexdigest(data.data)

@@ -12,10 +12,18 @@ weights only                  a module of the user's own; `load` is given the ar
 from __future__ import annotations
 
 from sklearn_psp._persistence._arrays import hold
-from sklearn_psp._persistence._manifest import class_name
-from sklearn_psp._persistence._modules import given_module, note_module
-from sklearn_psp._persistence._values import UNPACK, mark, pack_values, unpack_value
-from sklearn_psp._persistence._weights import SavedWeights, TrainedWeights, hash_tensors
+from sklearn_psp._persistence._names import class_name
+from sklearn_psp._persistence._values import (
+    UNPACK,
+    SavedWeights,
+    TrainedWeights,
+    given_module,
+    hash_tensors,
+    mark,
+    note_module,
+    pack_values,
+    unpack_value,
+)
 
 __all__ = ["pack_featurizer", "unpack_featurizer"]
 

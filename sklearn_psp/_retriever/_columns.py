@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_psp.utils._columns import decode_array, encode_array
+from sklearn_psp._persistence import decode_array, encode_array
 
 __all__ = ["Column", "Ids", "Labels"]
 

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -72,11 +71,10 @@ for line in sys.stdin:
 """
 LOCKED = """
 store = open_store(sys.argv[1])
-def hang(txn, tables):
-    txn.put(b"setting:half", b"done", db=tables["meta"])
+with store._index.writing() as db:
+    db.execute("INSERT INTO settings VALUES ('half', 'done')")
     print("inside", flush=True)
     time.sleep(60)
-store._environment.run(hang, write=True)
 """
 
 
@@ -100,8 +98,8 @@ def check_whole(store):
     assert present(store, numbers) == numbers
     assert len(store) == len(numbers)
     assert store.n_bytes == 8000 * len(numbers)
-    stamps = store._environment.run(lambda txn, tables: txn.stat(tables["stamps"])["entries"])
-    assert stamps == len(numbers)
+    with store._index.reading() as db:
+        assert db.execute("SELECT count(*) FROM entries").fetchone() == (len(numbers),)
     return numbers
 
 
@@ -131,7 +129,7 @@ def test_file_grown_by_another_process__is_followed(store, tmp_path):
     grow += "    store.put(keys_of(range(start, start + 100)), np.full((100, 100_000), start, dtype=np.float16))"
     with start(grow, tmp_path) as process:
         assert process.wait(60) == 0
-    assert os.stat(tmp_path / "features.lmdb").st_size > 100_000_000
+    assert os.stat(tmp_path / "features.rows").st_size > 100_000_000
     rows, found = store.get(keys_of([999, 5000]), 100_000)
     assert found.tolist() == [True, False]
     assert (rows == 900).all()
@@ -241,35 +239,3 @@ put(store, list(range(2, 200)))
     with start(code, tmp_path) as process:
         assert process.wait(30) == 0
     assert check_whole(store) == list(range(1, 200))
-
-
-def test_import__does_not_load_lmdb():
-    code = "import sys, sklearn_psp._cache; assert 'lmdb' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_growing__waits_until_nobody_reads(store):
-    put(store, list(range(20)))
-    inside, leave, steps = threading.Event(), threading.Event(), []
-
-    def read(txn, tables):
-        value = txn.get(keys_of([5])[0], db=tables["rows"])
-        inside.set()
-        assert leave.wait(30)
-        steps.append("read")
-        return np.frombuffer(value, dtype=np.float16, offset=24).copy()
-
-    results = []
-    reader = threading.Thread(target=lambda: results.append(store._environment.run(read)))
-    grower = threading.Thread(target=lambda: [store._environment.grow(1 << 30), steps.append("grown")])
-    reader.start()
-    assert inside.wait(30)
-    grower.start()
-    time.sleep(0.05)
-    assert grower.is_alive()
-    leave.set()
-    reader.join(30)
-    grower.join(30)
-    assert steps == ["read", "grown"]
-    assert (results[0] == 5).all()
-    assert store._environment.map_size == 1 << 30

@@ -219,16 +219,15 @@ def test_damaged_entries_are_computed_again(folder, seen, forget):
     expected = tiny(folder).fit_transform(IMAGES)
     store = open_store(folder)
 
-    def spoil(txn, tables):
-        for i, (key, value) in enumerate(list(txn.cursor(db=tables["rows"]))):
-            damaged = bytearray(value)
+    with store._index.writing() as db, open(os.path.join(folder, "features.rows"), "r+b") as file:
+        for i, (key, place, size) in enumerate(db.execute("SELECT key, place, size FROM entries").fetchall()):
             if i % 3 == 0:
-                damaged[len(damaged) // 2] ^= 255
+                file.seek(place + size // 2)
+                byte = file.read(1)[0]
+                file.seek(place + size // 2)
+                file.write(bytes([byte ^ 255]))
             elif i % 3 == 1:
-                damaged = damaged[: len(damaged) // 2]
-            txn.put(bytes(key), bytes(damaged), db=tables["rows"])
-
-    store._environment.run(spoil, write=True)
+                db.execute("UPDATE entries SET size = ? WHERE key = ?", (size // 2, key))
     forget()
     seen.clear()
     np.testing.assert_array_equal(tiny(folder).fit_transform(IMAGES), expected)
@@ -241,7 +240,8 @@ def test_damaged_entries_are_computed_again(folder, seen, forget):
 def test_entries_of_another_length_are_computed_again(folder, seen, forget):
     expected = tiny(folder).fit_transform(IMAGES)
     store = open_store(folder)
-    keys = store._environment.run(lambda txn, tables: [bytes(key) for key, _ in txn.cursor(db=tables["rows"])])
+    with store._index.reading() as db:
+        keys = [key for (key,) in db.execute("SELECT key FROM entries")]
     store.put(keys, np.ones((10, 5), np.float16))
     forget()
     seen.clear()

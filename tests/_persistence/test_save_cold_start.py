@@ -37,7 +37,7 @@ assert "torch" not in sys.modules
 """
 AFTER_TORCH = """
 import torch, sys
-from sklearn_psp._persistence._skops import import_skops
+from sklearn_psp._persistence._save import import_skops
 import_skops()
 import sklearn.externals.array_api_compat.torch as real
 assert real.tensor is torch.tensor

@@ -21,7 +21,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_psp._persistence import load, save
-from sklearn_psp._persistence._trusted import TRUSTED
 from sklearn_psp.exceptions import PersistenceError
 
 X = np.random.default_rng(0).normal(size=(60, 20))
@@ -119,11 +118,15 @@ def test_random_state__goes_on_where_it_was(path):
     np.testing.assert_array_equal(load(path, trusted=[OWN]).value.normal(size=5), state.normal(size=5))
 
 
-def test_file__can_be_read_by_skops(path):
+def test_description__is_a_file_of_skops(path):
     estimator = make_pipeline(StandardScaler(), PCA(20)).fit(np.random.default_rng(0).normal(size=(300, 300)))
     save(estimator, path)
-    loaded = skops.io.load(path, trusted=list(TRUSTED))
-    np.testing.assert_array_equal(loaded[-1].components_, estimator[-1].components_)
+    with zipfile.ZipFile(path) as archive:
+        description = archive.read("estimator.skops")
+    assert skops.io.get_untrusted_types(data=description) == ["sklearn_psp.StoredArray"]
+    save(StandardScaler(with_mean=False), path)
+    with zipfile.ZipFile(path) as archive:
+        assert repr(skops.io.loads(archive.read("estimator.skops"))) == "StandardScaler(with_mean=False)"
 
 
 def test_file__says_what_it_is(path):
@@ -132,7 +135,7 @@ def test_file__says_what_it_is(path):
         assert archive.testzip() is None
         manifest = json.loads(archive.read("sklearn_psp.json"))
         assert not [name for name in archive.namelist() if name.endswith((".pkl", ".pt", ".pth", ".bin"))]
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["class"] == "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
     assert {"sklearn_psp", "sklearn", "numpy", "skops"} <= set(manifest["versions"])
 

@@ -8,7 +8,6 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 import timm
 import torch
 import torchvision
@@ -23,7 +22,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._nets import _backbones
 from sklearn_psp._persistence import load, save
-from sklearn_psp._persistence._trusted import TRUSTED
 from sklearn_psp.exceptions import ImageReadWarning, PersistenceError, WeightsError
 
 NAME = "common.networks.TinyNet"
@@ -192,8 +190,6 @@ def test_module_that_is_not_given__is_named_with_the_line_to_write(path):
     line = r"from common\.networks import TinyNet\n +sklearn_psp\.load\(path, modules=\{'common\.networks\.TinyNet'"
     with pytest.raises(PersistenceError, match=line):
         load(path)
-    with pytest.raises(PersistenceError, match=line):
-        skops.io.load(path, trusted=list(TRUSTED))
 
 
 def test_module_of_another_shape__is_refused(path):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sklearn_psp.utils._columns import decode_array, decode_frame, encode_array, encode_frame
+from sklearn_psp._persistence import decode_array, decode_frame, encode_array, encode_frame
 
 PLAIN = (
     hnp.boolean_dtypes()
