@@ -55,14 +55,17 @@ class ImageReadError(PSPError, ValueError):
         What happened and what to do about it.
     errors : pandas.DataFrame or None, default=None
         One row per unreadable image with the columns `index` (position in X), `source` and `reason`.
+    remedy : str or None, default=None
+        What to do besides leaving the images out, where the error knows more; it is part of the message too.
     """
 
-    def __init__(self, message, errors=None):
+    def __init__(self, message, errors=None, remedy=None):
         super().__init__(message)
         self.errors = errors
+        self.remedy = remedy
 
     def __reduce__(self):
-        return type(self), (self.args[0], self.errors)
+        return type(self), (self.args[0], self.errors, self.remedy)
 
 
 class MissingImageError(ImageReadError, FileNotFoundError):

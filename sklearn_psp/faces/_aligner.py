@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-from itertools import islice
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 
 from sklearn_psp._persistence import PackedValuesMixin
-from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
-from sklearn_psp.faces._detectors import Chip, make_detector
-from sklearn_psp.faces._found import SELECTIONS, Found, faces_frame
-from sklearn_psp.faces._models import check_models
+from sklearn_psp.exceptions import FaceWarning
+from sklearn_psp.faces._chips import SELECTIONS, Chip
+from sklearn_psp.faces._detectors import FoundFaces, check_models, find_faces, make_detector
 from sklearn_psp.utils._compat import Interval, StrOptions, _fit_context
-from sklearn_psp.utils._descriptions import Descriptions, Failure, failures_frame, warn_of_failures
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
 
 __all__ = ["FaceAligner"]
 
-# Not tuned: enough to keep the threads busy, few enough that images at full size fit into memory.
-_IMAGES_AT_ONCE = 8
+_NO_FACE = "images gave no face"
+# Attributes that only `fit_transform` and `fit_describe` leave.
+_OF_IMAGES = frozenset({"faces_", "errors_"})
 
 
-class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Find the faces of images, turn them upright and cut them out, as networks for faces need them.
 
     Each face becomes a chip: turned, scaled and shifted so that its eyes and nose stand where they stand in every other
@@ -111,15 +112,15 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
 
     def __init__(
         self,
-        detector="hog",
+        detector: str | Callable | None = "hog",
         *,
-        select="largest",
-        size=150,
-        padding=0.25,
-        upsample=1,
-        on_error="raise",
-        n_jobs=None,
-        verbose=0,
+        select: str = "largest",
+        size: int = 150,
+        padding: float = 0.25,
+        upsample: int = 1,
+        on_error: str = "raise",
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ):
         self.detector = detector
         self.select = select
@@ -131,7 +132,7 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X=None, y=None):
+    def fit(self, X: Any = None, y: Any = None) -> FaceAligner:
         """Check the parameters, and that dlib and its models are installed; no image is read.
 
         Parameters
@@ -146,16 +147,15 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         FaceAligner
             The estimator itself.
         """
-        from sklearn_psp._images import as_images
-
-        self._forget_images()
-        if isinstance(self.detector, str):
-            check_models(self.detector)
+        self._check_models()
         if X is not None:
+            from sklearn_psp._images import as_images
+
             as_images(X)
+        self._keep({})
         return self
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Cut the faces out of images, and keep what was found as `faces_`.
 
         Parameters
@@ -171,10 +171,11 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             As of `transform`.
         """
         rows, failures = self.fit_describe(X, y, on_error=None)
-        warn_of_failures(failures, "images gave no face", FaceWarning)
+        warn_of_failures(failures, _NO_FACE, FaceWarning)
         return rows
 
-    def fit_describe(self, X, y=None, *, on_error="nan"):
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_describe(self, X: Any, y: Any = None, *, on_error: str | None = "nan") -> Descriptions:
         """Cut the faces out of images, keep what was found as `faces_`, and return the failures as a value.
 
         Parameters
@@ -191,13 +192,16 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         Descriptions
             As from `describe`.
         """
-        self.fit(X, y)
-        chips, self.faces_, errors = self._search(X, cut=True, on_error=on_error)
+        self._check_models()
+        found = self._search(X, on_error=on_error)
+        described = Descriptions(_joined(found.chips, self.size), found.failures)
+        learned: dict[str, Any] = {"faces_": found.faces}
         if (on_error or self.on_error) == "nan":
-            self.errors_ = errors
-        return Descriptions(chips, errors)
+            learned["errors_"] = found.failures
+        self._keep(learned)
+        return described
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Cut the faces out of images.
 
         Parameters
@@ -213,10 +217,10 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             `on_error="nan"`, where an image gave none: an array of objects, each a chip or None.
         """
         rows, failures = self.describe(X, on_error=None)
-        warn_of_failures(failures, "images gave no face", FaceWarning)
+        warn_of_failures(failures, _NO_FACE, FaceWarning)
         return rows
 
-    def describe(self, X, *, on_error="nan"):
+    def describe(self, X: Any, *, on_error: str | None = "nan") -> Descriptions:
         """Cut the faces out of images, and say which images gave none; any number of threads may ask at once.
 
         Parameters
@@ -233,10 +237,10 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             `rows`, the chips as from `transform`, and `failures`, a DataFrame with the columns `index` (position in
             X), `source` and `reason`. No warning is issued.
         """
-        chips, _, failures = self._search(X, cut=True, on_error=on_error)
-        return Descriptions(chips, failures)
+        found = self._search(X, on_error=on_error)
+        return Descriptions(_joined(found.chips, self.size), found.failures)
 
-    def detect(self, X):
+    def detect(self, X: Any) -> pd.DataFrame:
         """Tabulate the faces of images.
 
         Parameters
@@ -255,11 +259,11 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
             of dlib are the outer and the inner corner of the eye on the right of the image, of the eye on the left,
             and the base of the nose; those of a callable are in its order; without a detector they are NaN.
         """
-        _, faces, failures = self._search(X, cut=False)
-        warn_of_failures(failures, "images gave no face", FaceWarning)
-        return faces
+        found = self._search(X, cut=False)
+        warn_of_failures(found.failures, "images could not be read", FaceWarning)
+        return found.faces
 
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: str | None = None) -> FaceAligner:
         """Do nothing: chips are images, which are no table.
 
         Parameters
@@ -274,98 +278,30 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         """
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def _search(self, X, *, cut, need_face=True, on_error=None):
-        """Search all images, and return chips or None, the table of faces and that of failures.
-
-        Without `need_face` an image that has none to be taken is only noted, not complained of.
-        """
-        from sklearn_psp._images import as_images
-
-        images, on_error = as_images(X), on_error or self.on_error
-        chips, rows, failures = [], [], []
-        with contextlib.closing(self._found(images, cut, on_error)) as all_found:  # an error keeps generators alive
-            for i, source, found in all_found:
-                row = images.row(i)
-                if found.refusal is not None and (cut or found.unread):
-                    failure = Failure(row, source, found.refusal)
-                    if on_error == "raise" and (need_face or found.unread):
-                        self._raise(failure, found)
-                    failures.append(failure)
-                places = {face: len(chips) + n for n, face in enumerate(found.selected)}
-                rows += [(row, source, face, places.get(n, -1)) for n, face in enumerate(found.faces)]
-                # Without chips, places are counted as if there were.
-                chips += found.chips or [None] * max(1, len(found.selected))
-        return (_join(chips, self.size) if cut else None), faces_frame(rows), failures_frame(failures)
-
-    def _found(self, images, cut, on_error):
-        """Yield the position, the source and what was found, image by image."""
-        from sklearn_psp._images import (
-            ImageRefusedError,
-            describe_source,
-            quiet_decoders,
-            quote_source,
-            raise_missing,
-            resolve_n_threads,
-            work_ahead,
+    @_fit_context(prefer_skip_nested_validation=True)  # parameters are checked without fit too
+    def _search(self, X: Any, *, cut: bool = True, on_error: str | None = None) -> FoundFaces:
+        """Search all images for faces, and cut them out unless told not to."""
+        return find_faces(
+            X,
+            make_detector(self.detector, self.select, self.upsample),
+            Chip(self.size, self.padding) if cut else None,
+            on_error=on_error or self.on_error,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         )
 
-        n_threads = resolve_n_threads(self.n_jobs)
-        if on_error == "raise":
-            raise_missing(images)
-        detect = make_detector(self.detector, self.select, self.upsample)
-        chip = Chip(self.size, self.padding) if cut else None
+    def _check_models(self) -> None:
+        if isinstance(self.detector, str):
+            check_models(self.detector)
 
-        def search(i, given):
-            source = describe_source(given)
-            try:
-                image = np.ascontiguousarray(images.load(given)[1]())
-            except ImageRefusedError as refusal:
-                return i, source, Found(refusal=f"it could not be decoded: {refusal}", unread=True)
-            try:
-                return i, source, detect(image, chip)
-            except Exception as error:
-                error.add_note(f"while searching X[{images.row(i)}] ({quote_source(source)}) for faces")
-                raise
+    def _keep(self, learned: dict[str, Any]) -> None:
+        """Put what was learned in the place of what was known before, in one step."""
+        self.__dict__ = {name: value for name, value in vars(self).items() if name not in _OF_IMAGES} | learned
 
-        def groups():
-            tasks = enumerate(images)
-            while group := list(islice(tasks, _IMAGES_AT_ONCE)):
-                yield len(group), group
-
-        n_found = 0
-        work = work_ahead(groups(), search, n_threads=n_threads, n_ahead=max(1, 2 * n_threads // _IMAGES_AT_ONCE))
-        shown = progress(images.n_images, "Searching faces", "images", self.verbose)
-        with quiet_decoders(), shown as bar, contextlib.closing(work):
-            for n, found in work:
-                n_found += n
-                bar.update(n)
-                yield from found
-        if not n_found:
-            raise ImageInputError(
-                "X yielded no batch: Found array with 0 sample(s) while a minimum of 1 is required; a generator can be "
-                "read only once"
-            )
-
-    def _raise(self, failure, found):
-        from sklearn_psp._images import quote_source
-
-        error = ImageReadError if found.unread else FaceError
-        remedy = f"{found.remedy}, " if found.remedy else ""
-        raise error(
-            f"X[{failure.index}] ({quote_source(failure.source)}): {failure.reason}; {remedy}remove it from X or pass "
-            'on_error="nan"',
-            failures_frame([failure]),
-        )
-
-    def _forget_images(self):
-        for attribute in ("faces_", "errors_"):
-            self.__dict__.pop(attribute, None)
-
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
@@ -374,14 +310,15 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         return tags
 
 
-def _join(chips, size):
+def _joined(chips: list[np.ndarray | None], size: int) -> np.ndarray:
     """Return chips as one array of pixels, or of objects where some are None; the list is used up."""
     if any(chip is None for chip in chips):
-        joined = np.empty(len(chips), dtype=object)
+        objects = np.empty(len(chips), dtype=object)
         for i, chip in enumerate(chips):  # whole, an assignment would look into the chips
-            joined[i] = chip
-        return joined
-    joined = np.empty((len(chips), size, size, 3), dtype=np.uint8)
-    for i in range(len(chips)):
-        joined[i], chips[i] = chips[i], None  # never two copies of all of them
-    return joined
+            objects[i] = chip
+        return objects
+    pixels = np.empty((len(chips), size, size, 3), dtype=np.uint8)
+    for i, chip in enumerate(chips):
+        pixels[i] = np.asarray(chip)
+        chips[i] = None  # never two copies of all of them
+    return pixels

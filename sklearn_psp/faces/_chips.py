@@ -1,12 +1,33 @@
-"""The geometry of a face chip: where the points of a face go, and the warp that brings them there."""
+"""Faces found in one image, the choice among them, their table, and the geometry of a face chip."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-__all__ = ["alignment", "exchanged", "similarity", "warp"]
+__all__ = [
+    "N_POINTS",
+    "SELECTIONS",
+    "Chip",
+    "Face",
+    "Found",
+    "alignment",
+    "choose",
+    "exchanged",
+    "faces_frame",
+    "similarity",
+    "warp",
+]
 
+N_POINTS = 5
+SELECTIONS = ("largest", "confident", "all", "error")
+_BOX = ["left", "top", "right", "bottom"]
+_POINTS = [f"point{i}_{axis}" for i in range(N_POINTS) for axis in "xy"]
 # Left eye, right eye, nose, left and right corner of the mouth as shares of a chip without padding. Eyes: the middles
 # of the corners that dlib aligns its five points to. Nose and mouth: points 30, 48 and 54 of the mean face beside them,
 # in dlib's `get_face_chip_details` (dlib/image_transforms/interpolation.h, Boost licence).
@@ -22,6 +43,106 @@ _MEAN_FACE = np.array(
 # dlib's five points are four corners of eyes and the nose.
 _WEIGHTS = np.array([2.0, 2.0, 1.0, 0.0, 0.0])
 _LEFT_FOR_RIGHT = [1, 0, 2, 4, 3]
+
+
+class Chip(NamedTuple):
+    """Form of a chip: its side in pixels, and the margin around the face as a share of the face."""
+
+    size: int
+    padding: float
+
+
+class Face(NamedTuple):
+    """A face in an image.
+
+    Parameters
+    ----------
+    box : tuple of four floats (left, top, right, bottom)
+        In pixels; dlib's boxes may reach out of the image.
+    points : ndarray of shape (5, 2), float64
+        x and y in pixels; NaN where there are none.
+    confidence : float
+        Of the detector, on its own scale; NaN where it has none.
+    """
+
+    box: tuple[float, float, float, float]
+    points: np.ndarray
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Result of the search of one image.
+
+    Parameters
+    ----------
+    faces : sequence of Face
+        All faces that the detector found.
+    selected : sequence of int
+        Positions in `faces` of those that are taken; of each there is a chip.
+    chips : sequence of ndarray of shape (size, size, 3), uint8
+        Empty where none were asked for.
+    refusal : str or None
+        Why none is taken; None where some are.
+    remedy : str or None
+        How to avoid the refusal.
+    """
+
+    faces: Sequence[Face] = ()
+    selected: Sequence[int] = ()
+    chips: Sequence[np.ndarray] = ()
+    refusal: str | None = None
+    remedy: str | None = None
+
+
+def choose(faces: Sequence[Face], select: str) -> list[int]:
+    """Choose among the faces of one image.
+
+    Parameters
+    ----------
+    faces : sequence of Face
+        The faces; of equal ones the first is taken.
+    select : {"largest", "confident", "all", "error"}
+        "error" chooses none where there are several.
+
+    Returns
+    -------
+    list of int
+        Positions.
+    """
+    if select == "all":
+        return list(range(len(faces)))
+    if not faces or (select == "error" and len(faces) > 1):
+        return []
+    if select == "confident":
+        return [int(np.argmax(np.nan_to_num([face.confidence for face in faces], nan=-np.inf)))]
+    return [int(np.argmax([(right - left) * (bottom - top) for (left, top, right, bottom), _, _ in faces]))]
+
+
+def faces_frame(rows: Iterable[tuple[int, str, Face, int]]) -> pd.DataFrame:
+    """Tabulate faces.
+
+    Parameters
+    ----------
+    rows : iterable of (int, str, Face, int)
+        Position of the image in X, its source, a face in it, and the row of its chip or -1.
+
+    Returns
+    -------
+    DataFrame
+        The columns that `FaceAligner.detect` promises.
+    """
+    rows = list(rows)
+    frame = pd.DataFrame({"image": np.array([image for image, *_ in rows], dtype=np.int64)})
+    frame["source"] = np.array([source for _, source, *_ in rows], dtype=object)
+    frame[_BOX] = np.array([face.box for _, _, face, _ in rows], dtype=np.float64).reshape(-1, len(_BOX))
+    frame["confidence"] = np.array([face.confidence for _, _, face, _ in rows], dtype=np.float64)
+    chips = np.array([chip for *_, chip in rows], dtype=np.int64)
+    frame["selected"] = chips >= 0
+    frame["chip"] = chips
+    points = np.array([face.points for _, _, face, _ in rows], dtype=np.float64)
+    frame[_POINTS] = points.reshape(-1, len(_POINTS))
+    return frame
 
 
 def alignment(points: np.ndarray, size: int, padding: float) -> tuple[complex, complex]:

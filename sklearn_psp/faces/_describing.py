@@ -1,20 +1,55 @@
-"""From faces to descriptors: the transformer that the estimators of faces use, and what is asked of its rows."""
+"""Featurizers of faces, and the descriptors they give, with the images that have none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
+from sklearn_psp.exceptions import FaceError, ImageInputError
+from sklearn_psp.faces._aligner import FaceAligner
+from sklearn_psp.faces._chips import Chip
+from sklearn_psp.faces._detectors import find_faces, make_detector
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
+from sklearn_psp.utils._descriptions import Descriptions, Failure, describe, failures_frame, fit_describe
+from sklearn_psp.utils._tables import is_table
 
-__all__ = ["FEATURIZERS", "Described", "check_one_row_each", "describe", "make_face_featurizer", "new_featurizer"]
+__all__ = [
+    "FEATURIZERS",
+    "FaceDescriptors",
+    "check_one_name_each",
+    "check_one_row_each",
+    "comparable",
+    "describe_all_faces",
+    "describe_images",
+    "describe_rows",
+    "has_aligner",
+    "make_face_featurizer",
+    "n_items",
+    "new_featurizer",
+    "no_boxes",
+    "reasons_of",
+    "refused_images",
+]
 
 FEATURIZERS = ("dlib_face",)
+_BOX = ["left", "top", "right", "bottom", "confidence"]
 
 
-def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="raise", verbose=0):
+def make_face_featurizer(
+    backbone: Any = "dlib_face",
+    *,
+    detector: str | Callable | None = "hog",
+    on_error: str = "raise",
+    verbose: int = 0,
+) -> Pipeline:
     """Make the `Pipeline` that describes faces: `FaceAligner`, then `PSPNetFeaturizer`.
 
     It is what `FaceVerifier` and `FaceIdentifier` make of `featurizer="dlib_face"`. Made here, its parameters can be
@@ -35,7 +70,7 @@ def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="rais
     -------
     Pipeline
         With the steps `aligner` and `psp`. One part, pooled by its average, no centre, unit length: with "dlib_face"
-        dlib's own descriptor, but for its length.
+        dlib's own descriptor, except for its length.
 
     See Also
     --------
@@ -50,7 +85,6 @@ def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="rais
     (1, 128)
     """
     from sklearn_psp._featurizer import PSPNetFeaturizer
-    from sklearn_psp.faces._aligner import FaceAligner
 
     # No centre: it would be that of few people, often of one.
     one_part = {"bin_sizes": (1,), "pooling": "avg", "center": False}
@@ -62,15 +96,63 @@ def make_face_featurizer(backbone="dlib_face", *, detector="hog", on_error="rais
     )
 
 
-def new_featurizer(featurizer, on_error):
+def new_featurizer(featurizer: Any, on_error: str) -> Any:
     """Return an unfitted featurizer: a clone, or the one that a name stands for; None stays None."""
     if isinstance(featurizer, str):
         return make_face_featurizer(featurizer, on_error=on_error)
     return None if featurizer is None else clone(featurizer)
 
 
-class Described:
-    """Descriptors that can be compared.
+def describe_images(
+    featurizer: Any, X: Any, y: npt.ArrayLike | None = None, *, on_error: str, fit: bool = False
+) -> Descriptions:
+    """Describe images.
+
+    Parameters
+    ----------
+    featurizer : estimator or None
+        A transformer of images; None takes X for descriptors.
+    X : collection of images, or array-like of shape (n, n_features)
+        Whatever the featurizer takes.
+    y : array-like of shape (n,) or None, default=None
+        Who is in the images, for a featurizer that learns.
+    on_error : {"raise", "nan"}
+        What an image does that cannot be described, in every step of ours.
+    fit : bool, default=False
+        Whether the featurizer is fitted to the images first.
+
+    Returns
+    -------
+    Descriptions
+        Its rows of shape (n, n_features) are float32 and C-contiguous; rows of NaN stay.
+
+    Raises
+    ------
+    ImageReadError
+        With `on_error="raise"`, if a step of ours cannot use an image.
+    ValueError
+        If the rows are no descriptors.
+    """
+    if featurizer is None:
+        rows, failures, name = X, failures_frame(), "X"
+    else:
+        name = "featurizer_.transform(X)"
+        if fit:
+            rows, failures = fit_describe(featurizer, X, y, on_error=on_error)
+        else:
+            rows, failures = describe(featurizer, X, on_error=on_error)
+    rows = check_array(rows, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
+    return Descriptions(rows, failures)
+
+
+def describe_rows(estimator: Any, X: Any, *, reset: bool) -> Descriptions:
+    """Take X for descriptors, which scikit-learn checks for an estimator; `reset` notes the features of X there."""
+    rows = validate_data(estimator, X, reset=reset, dtype=np.float32, order="C", ensure_all_finite=False)
+    return Descriptions(rows, failures_frame())
+
+
+class FaceDescriptors:
+    """Descriptors of faces, scaled for the metric they are compared by, and why some cannot be compared.
 
     Parameters
     ----------
@@ -78,6 +160,8 @@ class Described:
         Descriptors.
     metric : {"cosine", "euclidean"}
         For "cosine" rows are brought to unit length, and a row of zeros, which has no direction, is not valid.
+    failures : DataFrame or None, default=None
+        Images that could not be described, as of `Descriptions`.
 
     Attributes
     ----------
@@ -87,54 +171,157 @@ class Described:
         Which can be compared.
     """
 
-    def __init__(self, rows, metric):
+    def __init__(self, rows: np.ndarray, metric: str, failures: pd.DataFrame | None = None):
         norms = squared_norms(rows)
         self._finite = np.isfinite(norms)
+        self._reasons = {} if failures is None else reasons_of(failures)
         self.valid = self._finite & (norms > 0) if metric == "cosine" else self._finite
         self.rows = unit_rows(rows, np.where(self._finite, norms, 1)) if metric == "cosine" else rows
 
-    def reason(self, row):
-        """Say why a row is not valid."""
-        return "its descriptor is NaN or infinite" if not self._finite[row] else "its descriptor is zero"
+    def reason(self, row: int) -> str:
+        """Say why a row is not valid: by the step that failed, or by what the row holds."""
+        if row in self._reasons:
+            return self._reasons[row]
+        return "its descriptor is zero" if self._finite[row] else "its descriptor is NaN or infinite"
+
+    def reasons(self) -> dict[int, str]:
+        """Say of all rows that are not valid why."""
+        return {row: self.reason(row) for row in np.flatnonzero(~self.valid).tolist()}
 
 
-def describe(featurizer, X, y=None, *, fit=False):
-    """Describe images.
+def reasons_of(failures: pd.DataFrame) -> Mapping[int, str]:
+    """Return the reasons of a table of failures by position."""
+    return dict(zip(failures["index"].tolist(), failures["reason"], strict=True))
+
+
+def comparable(
+    described: Descriptions, X: Any, metric: str, names: np.ndarray | None = None
+) -> tuple[FaceDescriptors, pd.DataFrame]:
+    """Scale descriptors for a metric, and tabulate those that cannot be compared.
 
     Parameters
     ----------
-    featurizer : estimator or None
-        A transformer of images; None takes X for descriptors.
+    described : Descriptions
+        As of `describe_images`.
     X : collection of images, or array-like of shape (n, n_features)
-        What it takes.
-    y : array-like of shape (n,) or None, default=None
-        Who is in them, for a featurizer that learns.
-    fit : bool, default=False
-        Whether it is fitted to them first.
+        What was described, in which each item must have one row.
+    metric : {"cosine", "euclidean"}
+        The metric.
+    names : ndarray of shape (n,) or None, default=None
+        Who is in the images, where that is given; the images of a stream are counted only when it has been read.
 
     Returns
     -------
-    ndarray of shape (n, n_features), float32, C-contiguous
-        Their descriptors; rows of NaN stay.
-
-    Raises
-    ------
-    ValueError
-        If they are not descriptors.
+    descriptors : FaceDescriptors
+        The rows, and which are valid.
+    failures : DataFrame
+        Those that are not, as of `Descriptions`.
     """
-    name = "X"
-    if featurizer is not None:
-        name = "featurizer_.transform(X)"
-        if not fit:
-            X = featurizer.transform(X)
-        elif hasattr(featurizer, "fit_transform"):
-            X = featurizer.fit_transform(X, y)
-        else:
-            X = featurizer.fit(X, y).transform(X)
-    return check_array(X, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
+    check_one_row_each(described.rows, n_items(X, default=len(described.rows)))
+    if names is not None:
+        check_one_name_each(names, len(described.rows))
+    descriptors = FaceDescriptors(described.rows, metric, described.failures)
+    reasons = descriptors.reasons()
+    sources = _sources(X, list(reasons)) if reasons else []
+    return descriptors, failures_frame(
+        Failure(row, source, reason) for (row, reason), source in zip(reasons.items(), sources, strict=True)
+    )
 
 
-def check_one_row_each(rows, n_images):
+def _sources(X: Any, rows: list[int]) -> list[str]:
+    # A table of descriptors is no collection of images; finding that out would load the reader of images.
+    if not is_table(X):
+        from sklearn_psp._images import as_images
+
+        try:
+            images = as_images(X)
+            return [images.describe(row) for row in rows]
+        except (ImageInputError, TypeError):  # a stream that has been read, or a container that is none of images
+            pass
+    return [f"row {row}" for row in rows]
+
+
+def has_aligner(featurizer: Any) -> bool:
+    """Tell whether a featurizer is a `Pipeline` that begins with a `FaceAligner`."""
+    return isinstance(featurizer, Pipeline) and isinstance(featurizer[0], FaceAligner)
+
+
+def describe_all_faces(
+    featurizer: Pipeline, X: Any, *, metric: str, select: str, on_error: str
+) -> tuple[pd.DataFrame, FaceDescriptors | None, pd.DataFrame]:
+    """Find and describe any number of faces in each image, by a featurizer that `has_aligner`.
+
+    Parameters
+    ----------
+    featurizer : Pipeline
+        Fitted; of its first step all parameters are used, except `select` and `on_error`.
+    X : collection of images
+        Images.
+    metric : {"cosine", "euclidean"}
+        The metric that descriptors are scaled for.
+    select : {"all", "largest", "confident", "error"}
+        Which faces of an image with several.
+    on_error : {"raise", "nan"}
+        What an image does that cannot be read. One that has no face is a failure, whatever this says.
+
+    Returns
+    -------
+    boxes : DataFrame
+        A row for each face: `image`, and the columns of `no_boxes`.
+    descriptors : FaceDescriptors or None
+        A row for each face; None if there is none.
+    failures : DataFrame
+        Images without a face, as of `Descriptions`.
+    """
+    aligner = featurizer[0]
+    found = find_faces(
+        X,
+        make_detector(aligner.detector, select, aligner.upsample),
+        Chip(aligner.size, aligner.padding),
+        on_error=on_error,
+        need_face=False,
+        n_jobs=aligner.n_jobs,
+        verbose=aligner.verbose,
+    )
+    boxes = found.faces.loc[found.faces["selected"], ["image", *_BOX]].reset_index(drop=True)
+    chips = [chip for chip in found.chips if chip is not None]
+    if not chips:
+        return boxes, None, found.failures
+    rows, failures = describe_images(featurizer[1:], chips, on_error=on_error)
+    return boxes, FaceDescriptors(rows, metric, failures), found.failures
+
+
+def refused_images(failures: pd.DataFrame) -> FaceError:
+    """Compose the error about images without a valid descriptor."""
+    first = failures.iloc[0]
+    return FaceError(
+        f'X[{first["index"]}] ({first["source"]}): {first["reason"]}; remove it from X or pass on_error="nan"', failures
+    )
+
+
+def no_boxes(images: np.ndarray) -> pd.DataFrame:
+    """Return a row for each of the images, with no box and no confidence."""
+    return pd.DataFrame({"image": images, **dict.fromkeys(_BOX, np.nan)})
+
+
+def n_items(X: Any, default: int) -> int:
+    """Return how many images or rows X holds, if it tells without being read."""
+    shape = getattr(X, "shape", None)
+    if shape:
+        return shape[0]
+    return len(X) if hasattr(X, "__len__") else default
+
+
+def check_one_name_each(names: np.ndarray, n_images: int) -> None:
+    """Refuse names that are not one for each image."""
+    if len(names) != n_images:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_images:,} images, but y has "
+            f"{len(names):,} names"
+        )
+
+
+def check_one_row_each(rows: np.ndarray, n_images: int) -> None:
     """Refuse descriptors that are not one for each image."""
     if len(rows) != n_images:
         raise ValueError(

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import numpy.typing as npt
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp._retriever import NearestImageRetriever
-from sklearn_psp.exceptions import FaceError
-from sklearn_psp.faces._describing import FEATURIZERS
-from sklearn_psp.faces._found import SELECTIONS
-from sklearn_psp.faces._gallery import GalleryMixin
-from sklearn_psp.faces._identified import identified_frame
-from sklearn_psp.faces._names import check_names, check_one_name_each
-from sklearn_psp.faces._people import person_similarities
-from sklearn_psp.faces._scores import Calibration, as_score
+from sklearn_psp.exceptions import EnrolmentWarning, FaceError, FaceWarning
+from sklearn_psp.faces._chips import SELECTIONS
+from sklearn_psp.faces._describing import (
+    FEATURIZERS,
+    FaceDescriptors,
+    comparable,
+    describe_all_faces,
+    describe_images,
+    describe_rows,
+    has_aligner,
+    new_featurizer,
+    refused_images,
+)
+from sklearn_psp.faces._identities import (
+    Identities,
+    check_one_identity_each,
+    flat_state,
+    gallery_sources,
+    gathered_state,
+    new_retriever,
+)
+from sklearn_psp.faces._names import check_names, check_somebody, featurizer_labels, lost
+from sklearn_psp.faces._open_set import Rule
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
+from sklearn_psp.utils._descriptions import warn_of_failures
+from sklearn_psp.utils._tables import own_index
+from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceIdentifier"]
 
+# Attributes that not every fit leaves; those of the last one go.
+_SOMETIMES = frozenset({"featurizer_", "errors_", "n_features_in_", "feature_names_in_"})
 
-class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstimator):
+
+class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     """Say who of the enrolled people a face is, or that it is none of them.
 
     The score of a person is that of their most alike enrolled image. The best person is named if the score is at or
-    above `threshold_`, which lets a share `fpir` of strangers be named, as measured on images that are at hand:
-    strangers that y says are `unknown_label`, and each enrolled image against everybody else.
+    above `threshold_`, which lets a share `fpir` of unknown people be named, as measured on images that are at hand:
+    those that y says are of `unknown_label`, and each enrolled image against everybody else.
 
     Parameters
     ----------
@@ -40,7 +64,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         `featurizer__aligner__detector`. It is cloned and fitted by `fit`, and not fitted again by `enroll`. None: X
         holds descriptors.
     fpir : float in (0, 1], default=0.01
-        False positive identification rate: the share of strangers that the threshold may give a name.
+        False positive identification rate: the share of unknown people whom the threshold may give a name.
     threshold : float or None, default=None
         The threshold, in the metric of `retriever`: a cosine similarity, or a distance with a minus sign. None: it is
         fitted for `fpir`, again whenever people are enrolled or removed, because the rate grows with the gallery.
@@ -48,14 +72,14 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         What `predict` calls a face that is nobody's, and y an image of somebody who is not enrolled. None: everybody
         gets a name (closed set), there is no threshold, and it is a classifier like any other.
     unknown_prior : float in (0, 1), default=0.5
-        Share of strangers among the faces that `predict_proba` will be shown.
+        Share of unknown people among the faces that `predict_proba` will be shown.
     retriever : NearestImageRetriever or None, default=None
         How the gallery is searched; its parameters are taken. None: `NearestImageRetriever()`, by cosine similarity.
     on_error : {"raise", "nan"}, default="raise"
         What happens to an image that cannot be read or has no face: an error that names it; or it is left out by `fit`
         and `enroll` and has probabilities of NaN, with one `FaceWarning` for all of them. `predict` has no label for
-        it, and raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan"
-        too.
+        it, and raises. It decides for every step of ours in `featurizer` as well, whatever their own `on_error` says;
+        a transformer of another package does as it does.
     random_state : int, RandomState instance or None, default=None
         Seed of the choice of images that stand for a large gallery when the threshold is fitted.
 
@@ -68,10 +92,10 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     threshold_ : float
         The best person is named if the score is at or above it; minus infinity with `unknown_label=None`.
     fpir_ : float
-        Share of the non-mated probes that `threshold_` names; NaN where there were none. On other strangers it will
-        be different.
+        Share of the non-mated probes that `threshold_` names; NaN where there were none. On other unknown people
+        it will be different.
     fpir_interval_ : tuple of two floats
-        Its confidence interval at 95%, which takes probes for independent; several images of a stranger are not.
+        Its confidence interval at 95%, which takes probes for independent; several images of one person are not.
     fnir_ : float
         Share of enrolled images that are not given their own name when the others are the gallery; NaN if nobody has
         two images.
@@ -99,10 +123,10 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     Notes
     -----
     `predict` decides by the threshold, `predict_proba` by Bayes' rule with `unknown_prior`; they need not agree on who
-    is a stranger.
+    is unknown.
 
     `cross_val_predict` with `method="predict_proba"` puts numbers in the place of the names of y, so that nobody would
-    be a stranger; it fails. With its default method, and in `cross_val_score` and `GridSearchCV`, names stay names.
+    be unknown; it fails. With its default method, and in `cross_val_score` and `GridSearchCV`, names stay names.
 
     References
     ----------
@@ -117,10 +141,10 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
     >>> faces = rng.normal(size=(60, 32))
     >>> def photographs(which):
     ...     return faces[which] + 0.2 * rng.normal(size=(len(which), 32))
-    >>> enrolled, strangers = np.repeat(np.arange(40), 3), np.arange(40, 60)
+    >>> enrolled, unknown = np.repeat(np.arange(40), 3), np.arange(40, 60)
     >>> names = [f"person {i:02d}" for i in enrolled] + ["unknown"] * 20
     >>> identifier = FaceIdentifier(featurizer=None)
-    >>> identifier = identifier.fit(np.r_[photographs(enrolled), photographs(strangers)], names)
+    >>> identifier = identifier.fit(np.r_[photographs(enrolled), photographs(unknown)], names)
     >>> identifier.predict(photographs([0, 1, 50])).tolist()
     ['person 00', 'person 01', 'unknown']
     >>> identifier.remove(["person 01"]).predict(photographs([0, 1])).tolist()
@@ -140,15 +164,15 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
 
     def __init__(
         self,
-        featurizer="dlib_face",
+        featurizer: Any = "dlib_face",
         *,
-        fpir=0.01,
-        threshold=None,
-        unknown_label="unknown",
-        unknown_prior=0.5,
-        retriever=None,
-        on_error="raise",
-        random_state=None,
+        fpir: float = 0.01,
+        threshold: float | None = None,
+        unknown_label: Any = "unknown",
+        unknown_prior: float = 0.5,
+        retriever: NearestImageRetriever | None = None,
+        on_error: str = "raise",
+        random_state: Any = None,
     ):
         self.featurizer = featurizer
         self.fpir = fpir
@@ -160,7 +184,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)  # featurizer is an estimator with parameters of its own
-    def fit(self, X, y):
+    def fit(self, X: Any, y: npt.ArrayLike) -> FaceIdentifier:
         """Enroll people, and fit the threshold.
 
         Parameters
@@ -169,7 +193,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             Images as the featurizer takes them, one face each; with `featurizer=None` descriptors.
         y : array-like of shape (n_images,)
             Who is in each: names of one kind, such as str or int. Images of `unknown_label` are not enrolled; they
-            are strangers that the threshold is fitted on.
+            are of unknown people, whom the threshold is to keep out.
 
         Returns
         -------
@@ -181,8 +205,8 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ImageReadError
             With `on_error="raise"`, if an image cannot be read; a `FaceError`, if it has no face.
         ValueError
-            If nobody is enrolled, a name is missing, an image is enrolled as two people, or as a person and a
-            stranger, or there is nothing to fit the threshold on: one person alone, and no strangers.
+            If nobody is enrolled, a name is missing, an image is enrolled as two people, or as a person and as
+            unknown, or there is nothing to fit the threshold on: one person alone, and no unknown people.
 
         Warns
         -----
@@ -191,12 +215,38 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         FaceWarning
             With `on_error="nan"`, if images are left out.
         """
-        names, stranger = check_names(y, X, self.unknown_label)
-        self._fit(X, names, stranger)
+        names, unknown = check_names(y, X, self.unknown_label)
+        check_somebody(unknown, self.unknown_label)
+        retriever = new_retriever(self.retriever)
+        featurizer = new_featurizer(self.featurizer, self.on_error)
+        learned: dict[str, Any] = {}
+        if featurizer is None:
+            noted = type(self)(**self.get_params(deep=False))  # scikit-learn writes down the features of X there
+            described = describe_rows(noted, X, reset=True)
+            learned |= {name: value for name, value in vars(noted).items() if name in _SOMETIMES}
+        else:
+            described = describe_images(
+                featurizer, X, featurizer_labels(names, unknown), on_error=self.on_error, fit=True
+            )
+            learned["featurizer_"] = featurizer
+        faces, errors = comparable(described, X, retriever.metric, names)
+        enrolled = faces.valid & ~unknown
+        self._report(errors, f"images are left out{lost(names, enrolled, unknown)}")
+        if not enrolled.any():
+            raise FaceError("no image of anybody to be enrolled has a descriptor: the gallery would be empty", errors)
+        # Somebody who is unknown and enrolled would raise the threshold above everybody's score.
+        check_one_identity_each(faces.rows[faces.valid], names[faces.valid], np.flatnonzero(faces.valid))
+        retriever.fit(faces.rows[enrolled], names[enrolled], metadata=gallery_sources(X, enrolled))
+        identities = Identities.of(retriever, faces.rows[faces.valid & unknown], self._rule())
+        if self.on_error == "nan":
+            learned["errors_"] = errors
+        # In one step, so that an error or Ctrl-C on the way here leaves the last fit as it was.
+        kept = {name: value for name, value in vars(self).items() if name not in _SOMETIMES}
+        self.__dict__ = kept | learned | identities.attributes()
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def enroll(self, X, y, *, add=False):
+    def enroll(self, X: Any, y: npt.ArrayLike, *, add: bool = False) -> FaceIdentifier:
         """Add people to the gallery; they are found from now on. The first call is `fit`.
 
         Parameters
@@ -219,7 +269,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             As in `fit`. Nobody is added then.
         ValueError
             If somebody is enrolled already, and not `add`, a name is `unknown_label` or missing, or an image is there
-            already as another person, or was given to `fit` as a stranger's. Nobody is added then.
+            already as another person, or was given to `fit` as an unknown person's. Nobody is added then.
 
         Warns
         -----
@@ -230,12 +280,26 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         """
         if not self.__sklearn_is_fitted__():
             return self.fit(X, y)
-        names, stranger = check_names(y, X, self.unknown_label)
-        self._enroll(X, names, stranger, add)
+        names, unknown = check_names(y, X, self.unknown_label)
+        if unknown.any():
+            raise ValueError(f"nobody can be enrolled as {self.unknown_label!r}, which is the name of unknown people")
+        identities = self._identities
+        identities.refuse_enrolled(names, add=add)
+        faces, errors = self._described(X, identities.metric, names)
+        valid = faces.valid
+        self._report(errors, f"images are left out{lost(names, valid | np.isin(names, identities.people), unknown)}")
+        if not valid.any():
+            return self
+        changed, resemblances = identities.with_images(
+            faces.rows[valid], names[valid], np.flatnonzero(valid), gallery_sources(X, valid), self._rule()
+        )
+        for resemblance in resemblances:
+            warn_user(EnrolmentWarning(resemblance))
+        self.__dict__ = vars(self) | changed.attributes()
         return self
 
-    def remove(self, names):
-        """Remove people from the gallery; they are strangers from now on.
+    def remove(self, names: Any) -> FaceIdentifier:
+        """Remove people from the gallery; they are unknown from now on.
 
         Parameters
         ----------
@@ -253,10 +317,10 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             If nobody is enrolled by one of the names. Nobody is removed then.
         """
         check_is_fitted(self)
-        self._remove(names)
+        self.__dict__ = vars(self) | self._identities.without(names, self._rule()).attributes()
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Name the faces.
 
         Parameters
@@ -277,7 +341,7 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ValueError
             If the gallery is empty.
         """
-        described, errors = self._probes(X)
+        identities, faces, errors = self._probes(X)
         if len(errors):
             first = errors.iloc[0]
             raise FaceError(
@@ -285,9 +349,9 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
                 f"{first['reason']}; no label says so; predict_proba gives them NaN",
                 errors,
             )
-        return self._named(self._nearest(described.rows))
+        return identities.names_of(identities.nearest(faces.rows))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         r"""Say how probable each person is, and that it is none of them.
 
         With :math:`L(s)` how many times as likely a score s is for the same as for another person, learned from the
@@ -308,15 +372,15 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         Raises
         ------
         ValueError
-            If nobody has two images, or there is one person alone and no stranger, so that nothing says what a score
+            If nobody has two images, or there is one person alone and nobody unknown, so that nothing says what a score
             means, or if the gallery is empty.
         """
-        described, _ = self._probes(X)
-        probabilities = np.full((len(described.rows), len(self.classes_)), np.nan)
-        probabilities[described.valid] = self._probabilities(described.rows[described.valid])
+        identities, faces, _ = self._probes(X)
+        probabilities = np.full((len(faces.rows), len(identities.classes)), np.nan)
+        probabilities[faces.valid] = identities.probabilities(faces.rows[faces.valid], self.unknown_prior)
         return probabilities
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Share of the faces that are given their name, or `unknown_label` where they are nobody's.
 
         Parameters
@@ -334,17 +398,16 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
             The accuracy. Images without a descriptor are left out, with `on_error="nan"`.
         """
         names, _ = check_names(y, X, self.unknown_label)
-        described, _ = self._probes(X)
-        check_one_name_each(names, len(described.rows))
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, names)[described.valid]
-        if not described.valid.any():
+        identities, faces, _ = self._probes(X, names)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, names)[faces.valid]
+        if not faces.valid.any():
             raise FaceError("none of the images has a descriptor: there is nothing to score")
-        named = self._named(self._nearest(described.rows[described.valid]))
+        named = identities.names_of(identities.nearest(faces.rows[faces.valid]))
         # Not names with names: scikit-learn refuses numbers beside "unknown".
-        right = named == names[described.valid]
+        right = named == names[faces.valid]
         return float(accuracy_score(np.ones(len(right), dtype=bool), right, sample_weight=weights))
 
-    def identify(self, X, *, select="all"):
+    def identify(self, X: Any, *, select: str = "all") -> pd.DataFrame:
         """Tabulate the faces of images and who they are.
 
         Parameters
@@ -373,35 +436,69 @@ class FaceIdentifier(GalleryMixin, PackedValuesMixin, ClassifierMixin, BaseEstim
         ValueError
             If the gallery is empty, or `select` is something else.
         """
-        self._check_searchable()
+        identities = self._searchable()
         if select not in SELECTIONS:
             raise ValueError(f"select must be one of {', '.join(map(repr, SELECTIONS))}, got {select!r}")
-        return identified_frame(self, X, select)
-
-    def _probabilities(self, rows):
-        if self._calibration is None:
-            missing = (
-                "nobody has two images in the gallery, so nothing says how alike two images of one person are, and "
-                "no probability can be given: enroll further images with enroll(X, y, add=True)"
-                if len(self._codes) == len(self.people_)
-                else "there is one person in the gallery and no stranger, so nothing says how alike two people are, "
-                "and no probability can be given: enroll others"
+        featurizer = getattr(self, "featurizer_", None)
+        boxes, failures = None, None
+        if has_aligner(featurizer):
+            boxes, faces, failures = describe_all_faces(
+                featurizer, X, metric=identities.metric, select=select, on_error=self.on_error
             )
-            raise ValueError(f"{missing}; predict and identify work as they are")
-        similarities = person_similarities(rows, self._vectors(), self._codes, len(self.people_))
-        odds = Calibration(*self._calibration).log_likelihood_ratio(similarities)
-        if self.unknown_label is not None:
-            odds = np.column_stack((odds, np.full(len(odds), np.log(len(self.people_)))))
-            odds[:, :-1] += np.log1p(-self.unknown_prior) - np.log(self.unknown_prior)
-        return softmax(odds, axis=1)
+        else:
+            faces, errors = self._described(X, identities.metric)
+            if self.on_error == "raise":
+                self._report(errors, "")
+        table = identities.tabulate(boxes, faces, self.unknown_prior, failures)
+        index = own_index(X)
+        if index is not None:
+            table["image"] = index[table["image"]]
+        return table
 
-    def _scores(self, similarity):
-        return as_score(similarity, self.retriever_.effective_metric_)
+    def _rule(self) -> Rule:
+        return Rule(self.fpir, self.threshold, self.unknown_label, self.random_state)
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "retriever_")
+    def _searchable(self) -> Identities:
+        check_is_fitted(self)
+        identities = self._identities
+        if not len(identities.people):
+            raise ValueError("the gallery is empty: nobody can be recognised; enroll(X, y) people first")
+        return identities
 
-    def __sklearn_tags__(self):
+    def _described(self, X: Any, metric: str, names: np.ndarray | None = None) -> tuple[FaceDescriptors, pd.DataFrame]:
+        """Describe images with the fitted featurizer; also return the table of those that have no descriptor."""
+        featurizer = getattr(self, "featurizer_", None)
+        if featurizer is None:
+            described = describe_rows(self, X, reset=False)
+        else:
+            described = describe_images(featurizer, X, on_error=self.on_error)
+        return comparable(described, X, metric, names)
+
+    def _probes(self, X: Any, names: np.ndarray | None = None) -> tuple[Identities, FaceDescriptors, pd.DataFrame]:
+        """Describe faces to be identified, and warn of those that cannot be described."""
+        identities = self._searchable()
+        faces, errors = self._described(X, identities.metric, names)
+        self._report(errors, "images have no descriptor")
+        return identities, faces, errors
+
+    def _report(self, errors: pd.DataFrame, what: str) -> None:
+        if errors.empty:
+            return
+        if self.on_error == "raise":
+            raise refused_images(errors)
+        warn_of_failures(errors, what, FaceWarning)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return flat_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__ = gathered_state(dict(vars(self)))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_identities")
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = self.featurizer is None
         tags.input_tags.three_d_array = self.featurizer is not None

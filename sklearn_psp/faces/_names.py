@@ -1,17 +1,31 @@
-"""Names of people: as they are given, checked."""
+"""Names of identities, as they are given by y: checked, sorted, listed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
+from sklearn_psp.faces._describing import check_one_name_each, n_items
 from sklearn_psp.utils._labels import as_label_array
+from sklearn_psp.utils._names import shown
 
-__all__ = ["check_names", "check_one_name_each", "n_items", "plain", "sorted_names", "with_unknown"]
+__all__ = [
+    "check_names",
+    "check_somebody",
+    "featurizer_labels",
+    "listed",
+    "lost",
+    "plain",
+    "sorted_names",
+    "with_unknown",
+]
 
 
-def check_names(y, X, unknown_label):
+def check_names(y: Any, X: Any, unknown_label: Any) -> tuple[np.ndarray, np.ndarray]:
     """Check who is in images.
 
     Parameters
@@ -21,14 +35,14 @@ def check_names(y, X, unknown_label):
     X : object
         The images; where it tells how many there are, before any of them is read.
     unknown_label : object
-        The name of strangers; None: there are none.
+        The name of unknown people; None: there are none.
 
     Returns
     -------
     names : ndarray of shape (n_images,)
         The names.
-    stranger : ndarray of shape (n_images,), bool
-        Who is none of the people.
+    unknown : ndarray of shape (n_images,), bool
+        Who is to be enrolled by no name.
 
     Raises
     ------
@@ -41,8 +55,8 @@ def check_names(y, X, unknown_label):
     check_one_name_each(names, n_items(X, default=len(names)))
     missing = np.flatnonzero(pd.isna(names))
     if len(missing):
-        strangers = "" if unknown_label is None else f"; a stranger is called {unknown_label!r}"
-        raise ValueError(f"y has {len(missing):,} missing names, the first at {missing[0]}{strangers}")
+        unknown = "" if unknown_label is None else f"; an unknown person is called {unknown_label!r}"
+        raise ValueError(f"y has {len(missing):,} missing names, the first at {missing[0]}{unknown}")
     if not hasattr(y, "dtype") and all(isinstance(name, str) for name in names.tolist()):
         names = names.astype(str)  # as scikit-learn makes of a list of texts
     if names.dtype.kind == "f" and not (np.isfinite(names) & (names == np.floor(names))).all():
@@ -52,29 +66,25 @@ def check_names(y, X, unknown_label):
     return names, np.fromiter((name == unknown_label for name in names.tolist()), bool, len(names))
 
 
-def check_one_name_each(names, n_images):
-    """Refuse names that are not one for each image."""
-    if len(names) != n_images:
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: X has {n_images:,} images, but y has "
-            f"{len(names):,} names"
-        )
+def check_somebody(unknown: np.ndarray, unknown_label: Any) -> None:
+    """Refuse to fit where there is nobody to enroll."""
+    if not len(unknown):
+        raise ValueError("X is empty: Found array with 0 sample(s) while a minimum of 1 is required")
+    if unknown.all():
+        raise ValueError(f"y holds nobody except {unknown_label!r}: there is nobody to enroll")
 
 
-def n_items(X, default=None):
-    """Return how many images or rows X holds, if it tells without being read."""
-    shape = getattr(X, "shape", None)
-    if shape:
-        return shape[0]
-    return len(X) if hasattr(X, "__len__") else default
-
-
-def plain(name):
+def plain(name: Any) -> Any:
     """Return a name without numpy's type around it, as messages show it."""
     return name.item() if isinstance(name, np.generic) else name
 
 
-def sorted_names(names):
+def listed(names: npt.ArrayLike) -> str:
+    """List the different names for a message."""
+    return shown(pd.unique(np.asarray(names)).tolist())
+
+
+def sorted_names(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted different names, and the place of each name among them."""
     codes, people = pd.factorize(names, sort=False)
     try:
@@ -87,8 +97,8 @@ def sorted_names(names):
     return np.asarray(people)[order], places[codes]
 
 
-def with_unknown(people, unknown_label):
-    """Return the classes: the people, and the label of strangers at the end unless it is None."""
+def with_unknown(people: np.ndarray, unknown_label: Any) -> np.ndarray:
+    """Return the classes: the people, and the label of unknown people at the end unless it is None."""
     if unknown_label is None:
         return people
     classes = np.empty(len(people) + 1, dtype=object)
@@ -96,3 +106,17 @@ def with_unknown(people, unknown_label):
     if people.dtype.kind in "iuU" and np.asarray(unknown_label).dtype.kind == people.dtype.kind:
         return np.array(classes.tolist())
     return classes
+
+
+def featurizer_labels(names: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Number who is in images, for a featurizer that learns: unknown people are each a class of their own."""
+    people, codes = sorted_names(names[~unknown])
+    labels = np.empty(len(names), dtype=np.intp)
+    labels[~unknown], labels[unknown] = codes, len(people) + np.arange(np.count_nonzero(unknown))
+    return labels
+
+
+def lost(names: np.ndarray, enrolled: np.ndarray, unknown: np.ndarray) -> str:
+    """Say for a message who is to be enrolled, but has no image left."""
+    left_out = np.setdiff1d(names[~unknown], names[enrolled])
+    return f", and so are {listed(left_out)}, who have no other" if len(left_out) else ""

@@ -1,22 +1,72 @@
-"""Parse image pairs and report failures per pair."""
+"""Pairs of images compared: their similarities, and the pairs that cannot be compared, with the reason."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_psp.exceptions import ImageReadError
-from sklearn_psp.faces._reasons import holding_reasons, reasons_of
+from sklearn_psp.exceptions import FaceError, ImageReadError
+from sklearn_psp.faces._describing import FaceDescriptors, check_one_row_each, describe_images, reasons_of
+from sklearn_psp.faces._scores import pair_similarities
 from sklearn_psp.utils._pairs import Pairs
 
-__all__ = ["failed_pairs", "naming_pairs"]
+__all__ = ["compare_pairs", "failed_pairs", "pairs_error", "refused_pairs", "two_images_error"]
 
 _SIDES = ("first", "second")
-_ITEM = re.compile(r"\bX\[(\d+)\]")
+# As many as the reader of images names of missing files.
+_N_NAMED = 10
+_LEAVE_OUT = 'remove the pair or pass on_error="nan"'
+
+
+def compare_pairs(
+    featurizer: Any, pairs: Pairs, *, metric: str, on_error: str, same: np.ndarray | None = None
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Describe the images of pairs, each once, and compare the two of each pair.
+
+    Parameters
+    ----------
+    featurizer : estimator or None
+        A transformer of images, fitted unless `same` is given; None: the pairs hold descriptors.
+    pairs : Pairs
+        The pairs.
+    metric : {"cosine", "euclidean"}
+        For "cosine" descriptors are brought to unit length.
+    on_error : {"raise", "nan"}
+        What an image does that cannot be described, in every step of ours.
+    same : ndarray of shape (n_pairs,), bool, or None, default=None
+        Whether a pair is genuine; the featurizer is fitted, and told who is in the images as far as that tells.
+
+    Returns
+    -------
+    similarities : ndarray of shape (n_pairs,), float64
+        1 - d^2 / 2; NaN for pairs that cannot be compared.
+    failures : DataFrame
+        As of `failed_pairs`.
+
+    Raises
+    ------
+    ImageReadError
+        With `on_error="raise"`, if an image cannot be used; it names the pair, and has the class of the error of the
+        featurizer.
+    """
+    who = pairs.people(same) if same is not None and featurizer is not None else None
+    try:
+        rows, failures = describe_images(featurizer, pairs.items, who, on_error=on_error, fit=same is not None)
+    except ImageReadError as error:
+        of_pairs = pairs_error(error, pairs)
+        if of_pairs is None:
+            raise
+        raise of_pairs from error
+    check_one_row_each(rows, len(pairs.items))
+    described = FaceDescriptors(rows, metric, failures)
+    valid = described.valid[pairs.first] & described.valid[pairs.second]
+    similarities = np.full(pairs.n_pairs, np.nan)
+    similarities[valid] = pair_similarities(described.rows, pairs.first[valid], pairs.second[valid])
+    return similarities, failed_pairs(pairs, described.reasons())
 
 
 def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
@@ -35,44 +85,80 @@ def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
         One row for each such image of a pair: `index` (position of the pair), `side` ("first" or "second"), `source`
         and `reason`.
     """
-    from sklearn_psp._images import describe_source
+    rows = []
+    if reasons:
+        from sklearn_psp._images import describe_source
 
-    rows = [
-        (int(pair), _SIDES[side], describe_source(pairs.items[places[pair]]), reasons[places[pair]])
-        for side, places in enumerate((pairs.first, pairs.second))
-        for pair in np.flatnonzero(np.isin(places, list(reasons)))
-    ]
+        rows = [
+            (int(pair), _SIDES[side], describe_source(pairs.items[places[pair]]), reasons[places[pair]])
+            for side, places in enumerate((pairs.first, pairs.second))
+            for pair in np.flatnonzero(np.isin(places, list(reasons)))
+        ]
     frame = pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=["index", "side", "source", "reason"])
     return frame.astype({"index": np.int64})
 
 
-@contextlib.contextmanager
-def naming_pairs(pairs: Pairs) -> Iterator[dict[int, str]]:
-    """Let what a featurizer says of images be said of pairs.
-
-    Errors that name images are raised anew with the pair and the side; warnings about images are held back.
+def pairs_error(error: ImageReadError, pairs: Pairs) -> ImageReadError | None:
+    """Compose the error about pairs that follows from an error about their images.
 
     Parameters
     ----------
+    error : ImageReadError
+        Of a featurizer that was given `pairs.items`.
     pairs : Pairs
-        Whose items the featurizer is given.
+        The pairs.
 
-    Yields
-    ------
-    dict of int to str
-        Why an image could not be used, by its place in `items`; filled when the block ends.
+    Returns
+    -------
+    ImageReadError or None
+        Of the same class, with the table of `failed_pairs` as `errors`. None if the error does not tell which images
+        it is about.
     """
-    try:
-        with holding_reasons() as reasons:
-            yield reasons
-    except ImageReadError as error:
-        table = None if error.errors is None else failed_pairs(pairs, reasons_of(error.errors))
-        message = _ITEM.sub(lambda found: _first_place(pairs, int(found[1])), str(error))
-        message = message.replace("remove it from X", "remove the pair").replace("from X", "from pairs")
-        raise type(error)(message, table) from error
+    if error.errors is None or error.errors.empty:
+        return None
+    failures = failed_pairs(pairs, reasons_of(error.errors))
+    if failures.empty:
+        return None
+    first = failures.iloc[0]
+    if isinstance(error, FileNotFoundError):  # of missing files all are named at once
+        images = failures.drop_duplicates("source")
+        named = ", ".join(_place(row) for _, row in images.head(_N_NAMED).iterrows())
+        more = f" and {len(images) - _N_NAMED:,} more (all in the error's .errors)" if len(images) > _N_NAMED else ""
+        message = (
+            f"{len(images):,} of {len(pairs.items):,} images are files that do not exist: {named}{more}; correct the "
+            f"paths (the working directory is {os.getcwd()!r}), {_LEAVE_OUT}"
+        )
+    else:
+        message = f"{_place(first)}: {first['reason']}; {_also(error.remedy)}{_LEAVE_OUT}"
+    return type(error)(message, failures, remedy=error.remedy)
 
 
-def _first_place(pairs, item):
-    places = np.column_stack((pairs.first, pairs.second))
-    found = np.argwhere(places == item)
-    return "pairs[{}][{}]".format(*found[0]) if len(found) else f"X[{item}]"
+def two_images_error(error: type[ImageReadError], failures: pd.DataFrame, remedy: str | None = None) -> ImageReadError:
+    """Compose the error about one of two images that cannot be compared, from the failures of their pair."""
+    first = failures.iloc[0]
+    also = "" if remedy is None else f"; {remedy}"
+    return error(
+        f"the {first['side']} image ({_quoted(first['source'])}) cannot be compared: {first['reason']}{also}",
+        failures,
+        remedy=remedy,
+    )
+
+
+def refused_pairs(failures: pd.DataFrame) -> FaceError:
+    """Compose the error about pairs whose descriptors cannot be compared."""
+    first = failures.iloc[0]
+    return FaceError(f"{_place(first)}: {first['reason']}; {_LEAVE_OUT}", failures)
+
+
+def _place(failure: pd.Series) -> str:
+    return f"pairs[{failure['index']}], the {failure['side']} ({_quoted(failure['source'])})"
+
+
+def _quoted(source: str) -> str:
+    from sklearn_psp._images import quote_source
+
+    return quote_source(source)
+
+
+def _also(remedy: str | None) -> str:
+    return "" if remedy is None else f"{remedy}, "

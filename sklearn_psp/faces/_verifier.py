@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._persistence import PackedValuesMixin
-from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError
-from sklearn_psp.faces._describing import FEATURIZERS, Described, check_one_row_each, describe, new_featurizer
-from sklearn_psp.faces._pairs import failed_pairs, naming_pairs
-from sklearn_psp.faces._reasons import own_on_error
-from sklearn_psp.faces._scores import METRICS, Calibration, as_score, calibrate, pair_similarities
-from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, threshold_at, threshold_interval
+from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
+from sklearn_psp.faces._describing import FEATURIZERS, new_featurizer
+from sklearn_psp.faces._pairs import compare_pairs, refused_pairs, two_images_error
+from sklearn_psp.faces._scores import METRICS, Calibration, as_score, fit_pair_threshold
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
 from sklearn_psp.utils._flags import as_flags, check_target
 from sklearn_psp.utils._pairs import as_pairs
@@ -25,6 +25,8 @@ from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceVerifier", "Verification"]
 
+# Attributes that not every fit leaves; those of the last one go.
+_SOMETIMES = frozenset({"featurizer_", "n_features_in_", "errors_"})
 _NOT_FITTED = (
     "This %(name)s is not fitted: its threshold comes from pairs of which it is known whether they show the same "
     "person, and none is invented. Call fit(pairs, y), or load one that was saved"
@@ -32,7 +34,7 @@ _NOT_FITTED = (
 
 
 class Verification(NamedTuple):
-    """What `FaceVerifier.verify` says of two images.
+    """Verdict of `FaceVerifier.verify` on two images.
 
     Parameters
     ----------
@@ -75,7 +77,8 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
     on_error : {"raise", "nan"}, default="raise"
         What happens to a pair of which an image cannot be read or has no face: an error that names it, or NaN and one
         `FaceWarning` for all of them. `fit` and `score` leave such pairs out then; `predict` has no label for them, and
-        raises. An estimator that is given as `featurizer` has an `on_error` of its own, which must be "nan" too.
+        raises. It decides for every step of ours in `featurizer` as well, whatever their own `on_error` says; a
+        transformer of another package does as it does.
     random_state : int, RandomState instance or None, default=None
         Seed of `threshold_interval_`. Nothing else is random.
 
@@ -148,13 +151,13 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        featurizer="dlib_face",
+        featurizer: Any = "dlib_face",
         *,
-        target="accuracy",
-        metric="cosine",
-        confidence=0.95,
-        on_error="raise",
-        random_state=None,
+        target: Any = "accuracy",
+        metric: str = "cosine",
+        confidence: float = 0.95,
+        on_error: str = "raise",
+        random_state: Any = None,
     ):
         self.featurizer = featurizer
         self.target = target
@@ -164,7 +167,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)  # featurizer is an estimator with parameters of its own
-    def fit(self, pairs, y):
+    def fit(self, pairs: Any, y: npt.ArrayLike) -> FaceVerifier:
         """Learn the threshold, and what a score says of the person.
 
         Parameters
@@ -197,54 +200,46 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             With `on_error="nan"`, if pairs are left out.
         """
         check_target(self.target)
-        pairs = as_pairs(pairs, descriptors=self.featurizer is None)
-        same = _check_flags(y, pairs.n_pairs)
+        given = as_pairs(pairs, descriptors=self.featurizer is None)
+        same = _check_flags(y, given.n_pairs)
         featurizer = new_featurizer(self.featurizer, self.on_error)
-        similarity, errors = self._compare(featurizer, pairs, same, fit=True)
-        self._report(pairs.n_pairs, errors)
+        similarity, errors = compare_pairs(featurizer, given, metric=self.metric, on_error=self.on_error, same=same)
+        self._report(given.n_pairs, errors)
         kept = ~np.isnan(similarity)
-        same, similarity = same[kept], similarity[kept]
-        _check_both_kinds(same, len(errors))
-        threshold = threshold_at(same, similarity, self.target)
-        self._learn(same, similarity, threshold, np.column_stack((pairs.first, pairs.second))[kept])
-        self.classes_ = _classes_of(y)
-        for name in ("featurizer_", "n_features_in_", "errors_"):
-            self.__dict__.pop(name, None)
-        if featurizer is None:
-            self.n_features_in_ = pairs.items.shape[1]
-        else:
-            self.featurizer_ = featurizer
-        if self.on_error == "nan":
-            self.errors_ = errors
-        return self
-
-    def _learn(self, same, similarity, threshold, items):
-        interval = threshold_interval(
-            same,
-            similarity,
+        _check_both_kinds(same[kept], len(errors))
+        threshold = fit_pair_threshold(
+            same[kept],
+            similarity[kept],
             self.target,
-            items=items,
+            items=np.column_stack((given.first, given.second))[kept],
+            metric=self.metric,
             confidence=self.confidence,
             random_state=self.random_state,
         )
-        self._threshold = threshold
-        self._metric = self.metric
-        rejected = as_score(similarity[similarity < threshold], self.metric)
-        # A distance is coarser than a similarity: rounded, the threshold may fall on a pair that it rejects.
-        lowest = np.nextafter(rejected.max(initial=-np.inf), np.inf)
-        self.threshold_ = float(max(as_score(threshold, self.metric), lowest))
-        self.threshold_interval_ = tuple(float(as_score(end, self.metric)) for end in interval)
-        self.far_, self.frr_ = far_frr(same, similarity, threshold)
-        self.n_genuine_ = int(np.count_nonzero(same))
-        self.n_impostor_ = len(same) - self.n_genuine_
-        self.far_interval_, self.frr_interval_ = (
-            rate_interval(round(rate * n), n, confidence=self.confidence)
-            for rate, n in ((self.far_, self.n_impostor_), (self.frr_, self.n_genuine_))
-        )
-        self.eer_ = equal_error_rate(same, similarity)
-        self._calibration = tuple(calibrate(same, similarity))
+        learned = {
+            "threshold_": threshold.shown,
+            "threshold_interval_": threshold.interval,
+            "far_": threshold.far,
+            "frr_": threshold.frr,
+            "far_interval_": threshold.far_interval,
+            "frr_interval_": threshold.frr_interval,
+            "eer_": threshold.eer,
+            "n_genuine_": threshold.n_genuine,
+            "n_impostor_": threshold.n_impostor,
+            "classes_": _classes_of(y),
+            # Answers are given by what was fitted, whatever the parameters say by then.
+            "_threshold": threshold.similarity,
+            "_metric": self.metric,
+            "_calibration": tuple(threshold.calibration),
+        }
+        learned |= {"n_features_in_": given.items.shape[1]} if featurizer is None else {"featurizer_": featurizer}
+        if self.on_error == "nan":
+            learned["errors_"] = errors
+        # In one step, so that an error or Ctrl-C on the way here leaves the last fit as it was.
+        self.__dict__ = {name: value for name, value in vars(self).items() if name not in _SOMETIMES} | learned
+        return self
 
-    def score_samples(self, pairs):
+    def score_samples(self, pairs: Any) -> np.ndarray:
         """Say how alike the two of each pair are.
 
         Parameters
@@ -260,7 +255,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         """
         return as_score(self._similarities(pairs)[0], self._metric)
 
-    def decision_function(self, pairs):
+    def decision_function(self, pairs: Any) -> np.ndarray:
         """Say how far the score of each pair is above the threshold.
 
         Parameters
@@ -276,7 +271,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         """
         return self.score_samples(pairs) - self.threshold_
 
-    def predict_proba(self, pairs):
+    def predict_proba(self, pairs: Any) -> np.ndarray:
         """Say how probable it is that each pair shows two people, and the same person.
 
         Parameters
@@ -294,7 +289,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         probability = self._probabilities(self._similarities(pairs)[0])
         return np.column_stack((1 - probability, probability))
 
-    def predict(self, pairs):
+    def predict(self, pairs: Any) -> np.ndarray:
         """Say whether each pair shows the same person.
 
         Parameters
@@ -321,9 +316,9 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
                 f"({first['source']}: {first['reason']}): no label says so; predict_proba gives them NaN",
                 errors,
             )
-        return self._labels(similarity)
+        return self.classes_[(similarity >= self._threshold).astype(np.intp)]
 
-    def score(self, pairs, y, sample_weight=None):
+    def score(self, pairs: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Share of the pairs that are decided rightly.
 
         Parameters
@@ -342,15 +337,14 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         """
         similarity, _ = self._similarities(pairs)
         same = _check_flags(y, len(similarity))
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, same)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, same)
         kept = ~np.isnan(similarity)
         if not kept.any():
             raise FaceError("none of the pairs can be compared: there is nothing to score")
-        weights = None if sample_weight is None else sample_weight[kept]
+        weights = None if weights is None else weights[kept]
         return float(accuracy_score(same[kept], similarity[kept] >= self._threshold, sample_weight=weights))
 
-    def verify(self, a, b):
+    def verify(self, a: Any, b: Any) -> Verification | pd.DataFrame:
         """Compare two images, or two lists of images one by one.
 
         Parameters
@@ -385,14 +379,19 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         similarity, errors = self._similarities(list(zip(a, b, strict=True)))
         return self._table(similarity, errors, index)
 
-    def _verify_two(self, a, b):
-        similarity, errors = self._compared([(a, b)])
+    def _verify_two(self, a: Any, b: Any) -> Verification:
+        try:
+            similarity, errors = self._compared([(a, b)])
+        except ImageReadError as error:
+            if error.errors is None or "side" not in error.errors:
+                raise
+            raise two_images_error(type(error), error.errors, error.remedy) from error
         if len(errors):
-            raise FaceError(f"{errors['source'][0]} cannot be compared: {errors['reason'][0]}", errors)
+            raise two_images_error(FaceError, errors)
         same, score = bool(similarity[0] >= self._threshold), float(as_score(similarity[0], self._metric))
         return Verification(same, score, self.threshold_, float(self._probabilities(similarity[0])))
 
-    def _table(self, similarity, errors, index):
+    def _table(self, similarity: np.ndarray, errors: pd.DataFrame, index: pd.Index | None) -> pd.DataFrame:
         same = pd.array(similarity >= self._threshold, dtype="boolean")
         same[np.isnan(similarity)] = pd.NA
         table = pd.DataFrame(
@@ -408,63 +407,51 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             table["reason"] = said.reindex(table.index).astype(object).where(lambda reason: reason.notna(), None)
         return table if index is None else table.set_axis(index)
 
-    def _is_single(self, image):
+    def _is_single(self, image: Any) -> bool:
         if not hasattr(self, "featurizer_"):
             return np.ndim(image) == 1 and np.asarray(image).dtype.kind != "O"  # a column may hold vectors
         from sklearn_psp._images import is_one_image
 
         return is_one_image(image)
 
-    def _labels(self, similarity):
-        return self.classes_[(similarity >= self._threshold).astype(np.intp)]
-
-    def _probabilities(self, similarity):
+    def _probabilities(self, similarity: npt.ArrayLike) -> Any:
         return Calibration(*self._calibration).probability(similarity)
 
-    def _similarities(self, pairs):
-        """Compare pairs, and report those that cannot be."""
+    def _similarities(self, pairs: Any) -> tuple[np.ndarray, pd.DataFrame]:
+        """Compare pairs, and warn of those that cannot be compared."""
         similarity, errors = self._compared(pairs)
         self._report(len(similarity), errors)
         return similarity, errors
 
-    def _compared(self, pairs):
+    def _compared(self, pairs: Any) -> tuple[np.ndarray, pd.DataFrame]:
         check_is_fitted(self, msg=_NOT_FITTED)
         featurizer = getattr(self, "featurizer_", None)
-        pairs = as_pairs(pairs, descriptors=featurizer is None)
-        if featurizer is None and pairs.items.shape[1] != self.n_features_in_:
+        given = as_pairs(pairs, descriptors=featurizer is None)
+        if featurizer is None and given.items.shape[1] != self.n_features_in_:
             raise ImageInputError(
-                f"pairs hold descriptors of {pairs.items.shape[1]} features, but {type(self).__name__} is expecting "
+                f"pairs hold descriptors of {given.items.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_}, as in fit"
             )
-        return self._compare(featurizer, pairs)
+        return compare_pairs(featurizer, given, metric=self._metric, on_error=self.on_error)
 
-    def _compare(self, featurizer, pairs, same=None, *, fit=False):
-        """Return the similarities, NaN where there is none, and the table of why."""
-        people = pairs.people(same) if fit and featurizer is not None else None
-        with own_on_error(self), naming_pairs(pairs) as reasons:
-            rows = describe(featurizer, pairs.items, people, fit=fit)
-        check_one_row_each(rows, len(pairs.items))
-        described = Described(rows, self.metric if fit else self._metric)
-        reasons = {row: reasons.get(row) or described.reason(row) for row in np.flatnonzero(~described.valid).tolist()}
-        valid = described.valid[pairs.first] & described.valid[pairs.second]
-        similarity = np.full(pairs.n_pairs, np.nan)
-        similarity[valid] = pair_similarities(described.rows, pairs.first[valid], pairs.second[valid])
-        return similarity, failed_pairs(pairs, reasons)
-
-    def _report(self, n_pairs, errors):
+    def _report(self, n_pairs: int, errors: pd.DataFrame) -> None:
         if errors.empty:
             return
-        first = errors.iloc[0]
-        named = f"pairs[{first['index']}], the {first['side']} ({first['source']}): {first['reason']}"
         if self.on_error == "raise":
-            raise FaceError(f'{named}; remove the pair or pass on_error="nan"', errors)
-        n_failed = errors["index"].nunique()
-        warn_user(FaceWarning(f"{n_failed:,} of {n_pairs:,} pairs cannot be compared; the first is {named}", errors))
+            raise refused_pairs(errors)
+        first = errors.iloc[0]
+        warn_user(
+            FaceWarning(
+                f"{errors['index'].nunique():,} of {n_pairs:,} pairs cannot be compared; the first is "
+                f"pairs[{first['index']}], the {first['side']} ({first['source']}): {first['reason']}",
+                errors,
+            )
+        )
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "threshold_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
@@ -472,7 +459,7 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _check_flags(y, n_pairs):
+def _check_flags(y: npt.ArrayLike, n_pairs: int) -> np.ndarray:
     same = as_flags(y, "y", "1 for a pair of the same person")
     if len(same) != n_pairs:
         raise ValueError(
@@ -482,13 +469,13 @@ def _check_flags(y, n_pairs):
     return same
 
 
-def _check_both_kinds(same, n_failed):
+def _check_both_kinds(same: np.ndarray, n_failed: int) -> None:
     left = " that could be compared" if n_failed else ""
     for kind, here in (("of the same person (1)", same), ("of two people (0)", ~same)):
         if not here.any():
             raise ValueError(f"y holds no pairs {kind}{left}: a threshold needs pairs of both kinds")
 
 
-def _classes_of(y):
-    y = np.asarray(y)
-    return np.array([0, 1]).astype(bool if y.dtype.kind == "O" else y.dtype)
+def _classes_of(y: npt.ArrayLike) -> np.ndarray:
+    dtype = np.asarray(y).dtype
+    return np.array([0, 1]).astype(bool if dtype.kind == "O" else dtype)

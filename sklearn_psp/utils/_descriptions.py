@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklearn_psp.exceptions import ImageReadWarning
@@ -122,9 +123,7 @@ def describe(transformer: Any, X: Any, *, on_error: str | None = None) -> Descri
         Rows of a foreign transformer come without failures; where several steps of a Pipeline fail on an image, the
         reason is that of the first.
     """
-    if not isinstance(transformer, Pipeline):
-        return _step(transformer, X, None, on_error, fit=False)
-    return _walk(transformer, X, None, on_error, fit=False)
+    return _any(transformer, X, None, on_error, fit=False)
 
 
 def fit_describe(transformer: Any, X: Any, y: Any = None, *, on_error: str | None = None) -> Descriptions:
@@ -146,10 +145,17 @@ def fit_describe(transformer: Any, X: Any, y: Any = None, *, on_error: str | Non
     Descriptions
         As from `describe`.
     """
+    return _any(transformer, X, y, on_error, fit=True)
+
+
+def _any(transformer: Any, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
+    # A frozen estimator passes the attributes of the one inside on, `fit_describe` too, but must not be fitted.
+    while isinstance(transformer, FrozenEstimator):
+        transformer, fit = transformer.estimator, False
     # A Pipeline with a memory fits clones of its steps: its own way is kept, and failures are rows without a reason.
-    if not isinstance(transformer, Pipeline) or transformer.memory is not None:
-        return _step(transformer, X, y, on_error, fit=True)
-    return _walk(transformer, X, y, on_error, fit=True)
+    if isinstance(transformer, Pipeline) and not (fit and transformer.memory is not None):
+        return _walk(transformer, X, y, on_error, fit=fit)
+    return _step(transformer, X, y, on_error, fit=fit)
 
 
 def _walk(pipeline: Pipeline, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
@@ -157,8 +163,7 @@ def _walk(pipeline: Pipeline, X: Any, y: Any, on_error: str | None, *, fit: bool
     for _, step in pipeline.steps:
         if step is None or step == "passthrough":
             continue
-        inner = _walk if isinstance(step, Pipeline) and not (fit and step.memory is not None) else _step
-        X, failures = inner(step, X, y, on_error, fit=fit)
+        X, failures = _any(step, X, y, on_error, fit=fit)
         if not failures.empty:
             known.append(failures)
     if not known:
@@ -171,12 +176,14 @@ def _walk(pipeline: Pipeline, X: Any, y: Any, on_error: str | None, *, fit: bool
 def _step(step: Any, X: Any, y: Any, on_error: str | None, *, fit: bool) -> Descriptions:
     if not fit:
         X = with_names(step, X)
+    # Both verbs make a transformer one of ours: one of another package may have a `describe` that means something else.
+    ours = hasattr(step, "describe") and hasattr(step, "fit_describe")
     if fit:
-        if hasattr(step, "fit_describe"):
+        if ours:
             return step.fit_describe(X, y, on_error=on_error)
         rows = step.fit_transform(X, y) if hasattr(step, "fit_transform") else step.fit(X, y).transform(X)
     else:
-        if hasattr(step, "describe"):
+        if ours:
             return step.describe(X, on_error=on_error)
         rows = step.transform(X)
     return Descriptions(rows, failures_frame())

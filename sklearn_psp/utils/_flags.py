@@ -121,6 +121,6 @@ def check_target(target: Any) -> tuple[str, float | None]:
         return target, None
     if isinstance(target, tuple | list) and len(target) == 2 and target[0] == "far":
         rate = target[1]
-        if isinstance(rate, Real) and not isinstance(rate, bool) and 0 < rate <= 1:
+        if isinstance(rate, Real) and not isinstance(rate, bool) and 0 < float(rate) <= 1:
             return "far", float(rate)
     raise ValueError(f'target must be "accuracy", "eer" or ("far", rate) with 0 < rate <= 1; got {target!r}')

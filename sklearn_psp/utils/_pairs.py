@@ -146,7 +146,7 @@ def _from_numbers(pairs: np.ndarray, descriptors: bool) -> Pairs:
     if not len(pairs):
         raise ImageInputError("pairs is empty: pass at least one pair")
     items = pairs.reshape(2 * len(pairs), *pairs.shape[2:])
-    keys = [xxhash.xxh3_128_digest(np.ascontiguousarray(item)) for item in items]
+    keys = [xxhash.xxh3_128_digest(np.ascontiguousarray(item).data) for item in items]
     places, known = pd.factorize(np.array(keys, dtype=object))
     if len(known) < len(items):
         items = items[np.unique(places, return_index=True)[1]]

@@ -35,7 +35,7 @@ class ColourClassifier(ClassifierMixin, BaseEstimator):
 
     def rows(self, X):
         """Describe the images."""
-        rows, failures = ColourGrid(self.size, on_error=self.on_error).describe(X)
+        rows, failures = ColourGrid(self.size, on_error=self.on_error).read(X)
         if failures:
             warnings.warn(ImageReadWarning("bad images", None), stacklevel=2)
         return rows / 255.0

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from common.transformers import ColourGrid
+from common.transformers import ColourGrid, DescribingGrid
 
 
 def descriptor_pairs(n_genuine=30, n_impostor=60, n_features=16, noise=1.0, seed=0):
@@ -52,7 +52,7 @@ class Remembering(ColourGrid):
         return super().transform(X)
 
 
-class DarkIsNaN(ColourGrid):
+class DarkIsNaN(DescribingGrid):
     """Has no descriptor for dark images, and says nothing of it."""
 
     def rows(self, images):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._images import read_batches
 from sklearn_psp.exceptions import ImageReadError, ImageReadWarning, MissingImageError
-from sklearn_psp.utils._descriptions import failures_frame
+from sklearn_psp.utils._descriptions import Descriptions, failures_frame, warn_of_failures
 
 
 class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -27,18 +28,18 @@ class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def fit(self, X, y=None):
         """Learn the mean."""
-        self.center_ = np.nanmean(self.describe(X)[0], axis=0)
+        self.center_ = np.nanmean(self.read(X)[0], axis=0)
         self._n_features_out = len(self.center_)
         return self
 
     def transform(self, X):
         """Describe the images, float32."""
         check_is_fitted(self)
-        rows, failures = self.describe(X)
+        rows, failures = self.read(X)
         self.report(failures)
         return rows - self.center_
 
-    def describe(self, X):
+    def read(self, X):
         """Return the rows and the failures."""
         blocks, failures = [], []
         for batch in self.batches(X):
@@ -64,14 +65,41 @@ class ColourGrid(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             warnings.warn(ImageReadWarning("bad images", failures_frame(failures)), stacklevel=3)
 
 
+class DescribingGrid(ColourGrid):
+    """Returns failures as a value, as the library's own transformers do."""
+
+    def describe(self, X, *, on_error="nan"):
+        """Describe the images, without a warning."""
+        check_is_fitted(self)
+        asked = copy(self)
+        asked.on_error = on_error or self.on_error
+        rows, failures = asked.read(X)
+        return Descriptions(rows - self.center_, failures_frame(failures))
+
+    def fit_describe(self, X, y=None, *, on_error="nan"):
+        """Learn the mean, and describe the same images."""
+        own, self.on_error = self.on_error, on_error or self.on_error
+        try:
+            self.fit(X, y)
+        finally:
+            self.on_error = own
+        return self.describe(X, on_error=on_error)
+
+    def transform(self, X):
+        """Describe the images, float32."""
+        rows, failures = self.describe(X, on_error=None)
+        warn_of_failures(failures, "images could not be read")
+        return rows
+
+
 class ArraysAreBGR(ColourGrid):
-    def describe(self, X):
-        return super().describe(X[..., ::-1] if isinstance(X, np.ndarray) and X.ndim == 4 else X)
+    def read(self, X):
+        return super().read(X[..., ::-1] if isinstance(X, np.ndarray) and X.ndim == 4 else X)
 
 
 class PathsOnly(ColourGrid):
-    def describe(self, X):
-        return super().describe([path for path in X if isinstance(path, str)])
+    def read(self, X):
+        return super().read([path for path in X if isinstance(path, str)])
 
 
 class FlatOutput(ColourGrid):
@@ -80,18 +108,18 @@ class FlatOutput(ColourGrid):
 
 
 class IgnoresExif(ColourGrid):
-    def describe(self, X):
+    def read(self, X):
         if isinstance(X, list) and isinstance(X[0], bytes):
             X = [np.asarray(Image.open(io.BytesIO(content))) for content in X]
-        return super().describe(X)
+        return super().read(X)
 
 
 class WritesToInput(ColourGrid):
-    def describe(self, X):
+    def read(self, X):
         for image in X:
             if isinstance(image, np.ndarray):
                 image //= 2
-        return super().describe(X)
+        return super().read(X)
 
 
 class AcceptsNothing(ColourGrid):
@@ -105,27 +133,27 @@ class FitsNothing(ColourGrid):
 
 
 class EmptyWithoutReason(ColourGrid):
-    def describe(self, X):
+    def read(self, X):
         try:
-            return super().describe(X)
+            return super().read(X)
         except ValueError as error:
             raise ValueError("wrong input") from error
 
 
 class WrapsSingleImage(ColourGrid):
-    def describe(self, X):
-        return super().describe([X] if isinstance(X, str | bytes | os.PathLike | Image.Image) else X)
+    def read(self, X):
+        return super().read([X] if isinstance(X, str | bytes | os.PathLike | Image.Image) else X)
 
 
 class ListsGenerators(ColourGrid):
-    def describe(self, X):
-        return super().describe(list(X))
+    def read(self, X):
+        return super().read(list(X))
 
 
 class NamesFirstMissingFile(ColourGrid):
-    def describe(self, X):
+    def read(self, X):
         try:
-            return super().describe(X)
+            return super().read(X)
         except MissingImageError as error:
             raise MissingImageError(f"{error.errors['source'][0]} does not exist", error.errors) from None
 
@@ -139,9 +167,9 @@ class SwallowsBadImages(ColourGrid):
 
 
 class DoesNotNameBadImages(ColourGrid):
-    def describe(self, X):
+    def read(self, X):
         try:
-            return super().describe(X)
+            return super().read(X)
         except MissingImageError:
             raise
         except ImageReadError as error:
@@ -222,7 +250,7 @@ class FitReturnsNothing(ColourGrid):
 
 class FitTransformForgetsToCentre(ColourGrid):
     def fit_transform(self, X, y=None):
-        return self.fit(X).describe(X)[0]
+        return self.fit(X).read(X)[0]
 
 
 class FitTransformFitsOtherwise(ColourGrid):
@@ -268,14 +296,14 @@ class CloneChangesParameters(ColourGrid):
 
 class WorksUnfitted(ColourGrid):
     def transform(self, X):
-        rows, failures = self.describe(X)
+        rows, failures = self.read(X)
         self.report(failures)
         return rows - getattr(self, "center_", 0)
 
 
 class UnfittedRaisesAttributeError(ColourGrid):
     def transform(self, X):
-        rows, failures = self.describe(X)
+        rows, failures = self.read(X)
         self.report(failures)
         return rows - self.center_
 

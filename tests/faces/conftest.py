@@ -9,7 +9,7 @@ from common.photographs import _SKIMAGE, CHINA, SHARED_DATA
 from common.threads import one_thread
 from PIL import Image
 
-from sklearn_psp.faces._models import _model_file
+from sklearn_psp.faces._detectors import _model_file
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sklearn_psp import FaceAligner
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError, MissingImageError
-from sklearn_psp.faces._found import Face, choose
+from sklearn_psp.faces._chips import Face, choose
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_hog__gives_dlibs_chip_box_points_and_score(astronaut, predictor, params
 
 
 def test_cnn__gives_dlibs_chip(astronaut, predictor):
-    from sklearn_psp.faces._models import _model_file
+    from sklearn_psp.faces._detectors import _model_file
 
     image = np.ascontiguousarray(astronaut[:, 130:330])
     detector = dlib.cnn_face_detection_model_v1(str(_model_file("mmod_human_face_detector.dat")))

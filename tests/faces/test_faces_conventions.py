@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from sklearn_psp import FaceAligner, PSPNetFeaturizer
 from sklearn_psp.exceptions import FaceWarning, ImageReadWarning, MissingDependencyError, WeightsError
-from sklearn_psp.faces import _models
+from sklearn_psp.faces import _detectors
 from sklearn_psp.utils import estimator_checks
 
 # Those that compare rows of floats of images without a face are not for it; the tests of failures stand in for
@@ -113,15 +113,15 @@ def test_threads_and_processes__give_the_same_chips(astronaut):
 
 
 def test_detector__is_lent_to_one_thread_at_a_time():
-    _models._IDLE["hog"].clear()
-    with _models.borrowed_detector("hog") as first:
-        with _models.borrowed_detector("hog") as second:
+    _detectors._IDLE["hog"].clear()
+    with _detectors.borrowed_detector("hog") as first:
+        with _detectors.borrowed_detector("hog") as second:
             assert first is not second
-        with _models.borrowed_detector("hog") as third:
+        with _detectors.borrowed_detector("hog") as third:
             assert third is second
-    with pytest.raises(KeyError), _models.borrowed_detector("hog") as lent:
+    with pytest.raises(KeyError), _detectors.borrowed_detector("hog") as lent:
         raise KeyError
-    assert lent not in list(_models._IDLE["hog"])
+    assert lent not in list(_detectors._IDLE["hog"])
 
 
 def test_callable__is_never_called_by_two_threads_at_once(astronaut):
@@ -176,8 +176,8 @@ def test_import__loads_neither_dlib_nor_torch():
 def no_dlib(monkeypatch):
     """An interpreter in which dlib is not installed."""
     monkeypatch.delitem(sys.modules, "dlib", raising=False)
-    _models.five_points.cache_clear()
-    _models._IDLE.clear()
+    _detectors.five_points.cache_clear()
+    _detectors._IDLE.clear()
     real = builtins.__import__
 
     def find(name, *args, **kwargs):
@@ -205,10 +205,10 @@ def models(monkeypatch, tmp_path):
     """A folder in place of that of the package of the models."""
     spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    _models._model_file.cache_clear()
+    _detectors._model_file.cache_clear()
     (tmp_path / "models").mkdir()
     yield tmp_path / "models"
-    _models._model_file.cache_clear()
+    _detectors._model_file.cache_clear()
 
 
 def test_missing_or_changed_models__are_named(models, monkeypatch):
@@ -238,7 +238,7 @@ assert "shape_predictor_68" not in "".join(opened)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stderr
-    assert set(_models._SHA256) == {"shape_predictor_5_face_landmarks.dat", "mmod_human_face_detector.dat"}
+    assert set(_detectors._SHA256) == {"shape_predictor_5_face_landmarks.dat", "mmod_human_face_detector.dat"}
 
 
 def test_faces_of_the_sets__are_dlibs(shared_data, predictor):

@@ -36,8 +36,8 @@ def assert_same(identifier, expected):
     np.testing.assert_allclose(*rates)
     assert (identifier.n_mated_, identifier.n_nonmated_) == (expected.n_mated_, expected.n_nonmated_)
     assert identifier.predict(PROBES).tolist() == expected.predict(PROBES).tolist()
-    if expected._calibration is None:
-        assert identifier._calibration is None
+    if expected._identities.open_set.calibration is None:
+        assert identifier._identities.open_set.calibration is None
     else:
         np.testing.assert_allclose(identifier.predict_proba(PROBES), expected.predict_proba(PROBES), rtol=1e-4)
 

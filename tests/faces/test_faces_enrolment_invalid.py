@@ -12,7 +12,7 @@ from common.people import described, of_descriptors, tile, tile_featurizer
 from sklearn.exceptions import NotFittedError
 
 from sklearn_psp import FaceIdentifier, PSPNetFeaturizer
-from sklearn_psp.exceptions import FaceError, FaceWarning, UnknownIdError
+from sklearn_psp.exceptions import FaceError, FaceWarning, ImageReadError, UnknownIdError
 
 POOL, NAMES = described(range(4), 3)
 STRANGERS, _ = described([50, 51])
@@ -48,9 +48,13 @@ ENROL = {
         "enrolled already: 'p00'; pass add=True if .* further images.*remove them first",
     ),
     "known, several": (NEW, ["p00", "al", "p02"], "enrolled already: 'p00', 'p02'; "),
-    "unknown": (NEW[:1], ["unknown"], "nobody can be enrolled as 'unknown', which is the name of strangers"),
+    "unknown": (NEW[:1], ["unknown"], "nobody can be enrolled as 'unknown', which is the name of unknown people"),
     "one unknown": (NEW[:2], ["al", "unknown"], "nobody can be enrolled as 'unknown'"),
-    "missing": (NEW, ["al", None, np.nan], "y has 2 missing names, the first at 1; a stranger is called 'unknown'"),
+    "missing": (
+        NEW,
+        ["al", None, np.nan],
+        "y has 2 missing names, the first at 1; an unknown person is called 'un",
+    ),
     "NaN": (NEW[:1], [np.nan], "y has 1 missing names, the first at 0"),
     "NA": (NEW[:2], pd.Series(["al", pd.NA], dtype=object), "y has 1 missing names, the first at 1"),
     "two kinds": (NEW[:2], ["al", 3], r"names of people must be of one kind.*\['int', 'str'\]"),
@@ -78,8 +82,8 @@ ENROL = {
     "a stranger": (
         np.r_[NEW[:1], STRANGERS[1:]],
         ["al", "bo"],
-        r"X\[1\] is to be enrolled as 'bo', but fit was given the same image .* stranger.*; leave it out, or "
-        r"fit again without that stranger",
+        r"X\[1\] is to be enrolled as 'bo', but fit was given the same image .* unknown person.*; leave it out, or "
+        r"fit again without that unknown person",
     ),
     "NaN descriptor": (
         np.r_[NEW[:1], np.full((1, 16), np.nan)],
@@ -148,13 +152,13 @@ FIT = {
 for _case in ("another kind", "another kind, array", "there already", "a stranger"):
     del FIT[_case]
 FIT |= {
-    "strangers alone": (NEW, ["unknown"] * 3, "y holds nobody but 'unknown': there is nobody to enroll"),
+    "strangers alone": (NEW, ["unknown"] * 3, "y holds nobody except 'unknown': there is nobody to enroll"),
     "stranger and person": (
         np.r_[POOL, POOL[3:4]],
         [*NAMES, "unknown"],
         r"X\[3\] and X\[12\] are the same image, but y says that one is 'p01' and the other 'unknown'",
     ),
-    "one person": (NEW, ["al"] * 3, "'al' is the only person enrolled, and there are no images of strangers"),
+    "one person": (NEW, ["al"] * 3, "'al' is the only person enrolled, and there are no images of unknown people"),
 }
 
 
@@ -232,8 +236,9 @@ def test_unreadable_image__is_named_by_fit_and_by_enroll():
     featurizer.set_params(runtime="torch", precision="float32", scales=(1.0,))
     tiles, names = [tile(person, seed) for person in range(2) for seed in range(3)], ["al"] * 3 + ["bo"] * 3
     identifier = FaceIdentifier(featurizer, fpir=0.2)
-    message = r'X\[6\] \(<bytes, 2 long>\): not an image .*; remove it from X or pass on_error="nan"'
-    with pytest.raises(FaceError, match=message):
+    message = r'X\[6\] \(<bytes, 2 long>\) .*: not an image .*; remove it from X or pass on_error="nan"'
+    with pytest.raises(ImageReadError, match=message):
         identifier.fit([*tiles, b"no"], [*names, "al"])
     identifier.fit(tiles, names)
-    refuses(identifier, lambda one: one.enroll([tile(7), b"no"], ["cy", "cy"]), message.replace("6", "1"), FaceError)
+    message = message.replace("6", "1")
+    refuses(identifier, lambda one: one.enroll([tile(7), b"no"], ["cy", "cy"]), message, ImageReadError)

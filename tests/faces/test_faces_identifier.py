@@ -166,7 +166,7 @@ def test_names__come_back_in_their_kind(name_of, unknown, kind):
 
 def bayes(identifier, X, names, metric, prior):
     """The formula of `predict_proba`, term by term."""
-    slope, intercept, share = identifier._calibration
+    slope, intercept, share = identifier._identities.open_set.calibration
     tables = people_oracles.person_similarities(PROBES, X, names, metric)
     rows = []
     for table in tables:
@@ -213,7 +213,10 @@ def test_probabilities_of_clear_faces__are_near_one():
 @pytest.mark.filterwarnings("ignore::sklearn_psp.exceptions.FewPairsWarning")
 @pytest.mark.parametrize(
     ("people", "n_images", "message"),
-    [(range(12), 1, r"nobody has two images.*add=True\)"), ([3], 3, "one person in the gallery and no stranger")],
+    [
+        (range(12), 1, r"nobody has two images.*add=True\)"),
+        ([3], 3, "one person in the gallery and fit was given no unknown person"),
+    ],
 )
 def test_without_genuine_or_impostor_images__there_are_names_but_no_probabilities(people, n_images, message):
     X, names = described(people, n_images)
@@ -278,7 +281,9 @@ def test_score__asks_for_one_name_a_image():
     identifier = of_descriptors().fit(*gallery())
     with pytest.raises(ValueError, match="X has 48 images, but y has 2 names"):
         identifier.score(PROBES, ["p00", "p01"])
-    with pytest.raises(ValueError, match="y has 1 missing names, the first at 1; a stranger is called 'unknown'"):
+    with pytest.raises(
+        ValueError, match="y has 1 missing names, the first at 1; an unknown person is called 'unknown'"
+    ):
         identifier.score(PROBES[:2], ["p00", None])
     with pytest.raises(ValueError, match="y is None"):
         identifier.score(PROBES, None)

@@ -202,7 +202,9 @@ def test_calibration__is_learned_from_all_comparisons(metric):
     for table in people_oracles.person_similarities(strangers, enrolled, whose, metric):
         others += table.values()
     expected = calibrate(np.repeat([True, False], [len(own), len(others)]), np.array(own + others))
-    assert of_descriptors(metric).fit(X, names)._calibration == pytest.approx(tuple(expected), rel=1e-4)
+    assert of_descriptors(metric).fit(X, names)._identities.open_set.calibration == pytest.approx(
+        tuple(expected), rel=1e-4
+    )
 
 
 @given(seeds, st.sampled_from(METRICS))
@@ -210,7 +212,7 @@ def test_calibration__is_learned_from_all_comparisons(metric):
 def test_calibration_of_names_that_mean_nothing__still_puts_the_most_alike_first(seed, metric):
     X = np.random.default_rng(seed).normal(size=(12, 8))
     identifier = of_descriptors(metric, unknown_label=None).fit(X, np.arange(12) % 4)
-    assert identifier._calibration[0] > 0
+    assert identifier._identities.open_set.calibration[0] > 0
     queries = np.random.default_rng(seed + 1).normal(size=(20, 8))
     probabilities = identifier.predict_proba(queries)
     np.testing.assert_array_equal(identifier.classes_[probabilities.argmax(axis=1)], identifier.predict(queries))
@@ -238,7 +240,7 @@ def test_only_one_person_with_two_images__is_enough_for_the_rates():
     mated, first, nonmated = people_oracles.probes(*split(X, names), "cosine")
     assert identifier.n_mated_ == len(mated) == 2
     assert identifier.fnir_ == fpir_fnir(mated, first, nonmated, identifier.threshold_)[1]
-    assert identifier._calibration is not None
+    assert identifier._identities.open_set.calibration is not None
 
 
 def test_pure_function__takes_similarities_whatever_the_metric():

@@ -9,9 +9,9 @@ from common import people_oracles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_psp.faces import _people
+from sklearn_psp.faces import _open_set
 from sklearn_psp.faces._names import check_names, sorted_names, with_unknown
-from sklearn_psp.faces._people import cohort, person_similarities, same_image_of_two
+from sklearn_psp.faces._open_set import cohort, identity_similarities, same_image_of_two
 
 seeds = st.integers(0, 2**16)
 block_sizes = st.tuples(st.integers(1, 5), st.integers(1, 5))
@@ -39,8 +39,8 @@ def test_similarities_to_people__equal_the_double_loop_whatever_the_blocks(galle
     expected = table_of(people_oracles.person_similarities(queries, vectors, codes.tolist()), n_people)
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("_QUERIES", "_VECTORS"), sizes, strict=True):
-            patch.setattr(_people, name, size)
-        found = person_similarities(queries, vectors, codes, n_people)
+            patch.setattr(_open_set, name, size)
+        found = identity_similarities(queries, vectors, codes, n_people)
     assert found.dtype == np.float64
     assert found.tolist() == expected
 
@@ -52,8 +52,8 @@ def test_similarities_without_the_query_itself__equal_the_double_loop(gallery, s
     expected = people_oracles.person_similarities(vectors[own], vectors, codes.tolist(), own=own)
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("_QUERIES", "_VECTORS"), sizes, strict=True):
-            patch.setattr(_people, name, size)
-        found = person_similarities(vectors[own], vectors, codes, n_people, own=own)
+            patch.setattr(_open_set, name, size)
+        found = identity_similarities(vectors[own], vectors, codes, n_people, own=own)
     assert found.tolist() == table_of(expected, n_people)
 
 
@@ -64,7 +64,7 @@ def test_similarities__tell_images_apart_that_float32_products_do_not():
     vectors = np.repeat(query, 2, axis=0)
     vectors[0, 0] += 1e-5
     vectors[1, 0] += 2e-5
-    found = person_similarities(query, vectors, np.array([0, 1]), 2)
+    found = identity_similarities(query, vectors, np.array([0, 1]), 2)
     expected = table_of(people_oracles.person_similarities(query, vectors, [0, 1]), 2)
     np.testing.assert_allclose(1 - found, 1 - np.array(expected), atol=1e-14)
     assert found[0, 0] > found[0, 1]
@@ -72,13 +72,13 @@ def test_similarities__tell_images_apart_that_float32_products_do_not():
 
 def test_more_vectors_and_queries_than_a_block__change_nothing():
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(_people._VECTORS + 100, 3)).astype(np.float32)
+    vectors = rng.normal(size=(_open_set._VECTORS + 100, 3)).astype(np.float32)
     codes = rng.permutation(np.arange(len(vectors)) % 7)
-    queries = rng.normal(size=(_people._QUERIES + 1, 3)).astype(np.float32)
+    queries = rng.normal(size=(_open_set._QUERIES + 1, 3)).astype(np.float32)
     difference = queries[[0, -1], None].astype(np.float64) - vectors
     to_images = 1 - (difference**2).sum(axis=2) / 2
     expected = [[row[codes == person].max() for person in range(7)] for row in to_images]
-    found = person_similarities(queries, vectors, codes, 7)
+    found = identity_similarities(queries, vectors, codes, 7)
     np.testing.assert_allclose(found[[0, -1]], expected, atol=1e-12)
 
 

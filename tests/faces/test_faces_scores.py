@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from common.pairs import portraits
-from common.transformers import ColourGrid
+from common.transformers import ColourGrid, DescribingGrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,10 +18,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from sklearn_psp.exceptions import FaceWarning, ImageReadWarning
 from sklearn_psp.faces import FaceAligner, make_face_featurizer
-from sklearn_psp.faces._describing import Described, check_one_row_each, describe, new_featurizer
-from sklearn_psp.faces._reasons import holding_reasons
+from sklearn_psp.faces._describing import FaceDescriptors, check_one_row_each, describe_images, new_featurizer
 from sklearn_psp.faces._scores import (
     as_score,
     calibrate,
@@ -162,7 +159,7 @@ ODD_ROWS = np.array([[3, 4], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0], [1e30
 
 
 def test_described_for_cosine__have_unit_length_and_a_direction():
-    described = Described(ODD_ROWS, "cosine")
+    described = FaceDescriptors(ODD_ROWS, "cosine")
     assert described.valid.tolist() == [True, False, False, False, True, True]
     np.testing.assert_allclose(described.rows[[0, 4, 5]], [[0.6, 0.8], [1, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
     assert described.reason(1) == "its descriptor is zero"
@@ -170,7 +167,7 @@ def test_described_for_cosine__have_unit_length_and_a_direction():
 
 
 def test_described_for_euclidean__keep_their_length_and_may_be_zero():
-    described = Described(ODD_ROWS, "euclidean")
+    described = FaceDescriptors(ODD_ROWS, "euclidean")
     assert described.valid.tolist() == [True, True, False, False, True, True]
     np.testing.assert_array_equal(described.rows, ODD_ROWS)
 
@@ -191,16 +188,16 @@ def test_describe__takes_transformers_of_every_kind():
 
     fitted = FrozenEstimator(ColourGrid().fit(list(images)))
     for featurizer in (ColourGrid(), Bare(), fitted):
-        rows = describe(featurizer, list(images), fit=True)
+        rows = describe_images(featurizer, list(images), on_error="raise", fit=True).rows
         assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
         np.testing.assert_array_equal(rows, expected)
-        np.testing.assert_array_equal(describe(featurizer, list(images)), expected)
+        np.testing.assert_array_equal(describe_images(featurizer, list(images), on_error="raise").rows, expected)
 
 
 def test_describe__keeps_nan_and_refuses_what_is_no_table():
-    np.testing.assert_array_equal(describe(None, ODD_ROWS.tolist()), ODD_ROWS)
+    np.testing.assert_array_equal(describe_images(None, ODD_ROWS.tolist(), on_error="raise").rows, ODD_ROWS)
     with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
-        describe(None, np.zeros(3))
+        describe_images(None, np.zeros(3), on_error="raise")
 
 
 def test_rows_that_are_not_one_for_each_image__are_refused():
@@ -242,33 +239,14 @@ def test_make_face_featurizer__passes_its_parameters_on():
 # ------------------------------------------------------------------------------------------------- reasons
 
 
-def failures(**reasons):
-    return pd.DataFrame({"index": [int(name[1:]) for name in reasons], "reason": list(reasons.values())})
-
-
-def test_reasons__are_held_back_and_the_first_step_knows_best():
-    with holding_reasons() as reasons:
-        warnings.warn(FaceWarning("1", failures(_3="no face")), stacklevel=1)
-        warnings.warn(ImageReadWarning("2", failures(_3="it is a missing value", _5="broken")), stacklevel=1)
-    assert reasons == {3: "no face", 5: "broken"}
-
-
-def test_other_warnings__are_issued_with_their_place():
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        with holding_reasons() as reasons:
-            warnings.warn_explicit("mine", RuntimeWarning, "there.py", 7)
-            warnings.warn(FaceWarning("held", failures(_0="no face")), stacklevel=1)
-    assert [(warning.filename, warning.lineno) for warning in caught] == [("there.py", 7)]
-    assert reasons == {0: "no face"}
-
-
-def test_warning_about_images_without_a_table__is_no_reason_and_is_issued():
-    with pytest.warns(ImageReadWarning, match="no table"), holding_reasons() as reasons:
-        warnings.warn(ImageReadWarning("no table"), stacklevel=1)
-    assert reasons == {}
-
-
-def test_errors__pass():
-    with pytest.raises(KeyError, match="mine"), holding_reasons():
-        raise KeyError("mine")
+def test_reasons__are_those_of_the_first_step_that_failed_or_of_the_row():
+    image, *_, other = portraits()[0]
+    pipeline = Pipeline([("aligner", FaceAligner(None, size=8, n_jobs=1)), ("grid", DescribingGrid(2))])
+    rows, failures = describe_images(pipeline, [image, b"no", other], on_error="nan", fit=True)
+    assert np.isnan(rows).all(axis=1).tolist() == [False, True, False]
+    assert failures["index"].tolist() == [1]
+    rows[2] = 0
+    faces = FaceDescriptors(rows, "cosine", failures)
+    assert list(faces.reasons()) == [1, 2]
+    assert faces.reason(1).startswith("it could not be decoded: not an image")
+    assert faces.reason(2) == "its descriptor is zero"

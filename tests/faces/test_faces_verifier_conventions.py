@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from common.networks import FAST, TinyNet
 from common.pairs import Remembering, all_pairs, descriptor_pairs, portraits
-from common.transformers import ColourGrid
+from common.transformers import ColourGrid, DescribingGrid
 from sklearn.base import clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import make_scorer, roc_auc_score
@@ -72,7 +72,7 @@ def test_fit__returns_itself_and_changes_no_parameter():
 
 def test_fit_again__forgets_what_was_before():
     pairs, same = all_pairs(*portraits())
-    verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan", random_state=0)
+    verifier = FaceVerifier(DescribingGrid(2, on_error="nan"), on_error="nan", random_state=0)
     with pytest.warns(FaceWarning):
         verifier.fit([(b"not images", pairs[0][0]), *pairs], np.append(True, same))
     verifier.set_params(featurizer=None, on_error="raise").fit(*descriptor_pairs())
@@ -184,7 +184,7 @@ def test_cross_validation__takes_pairs_of_images(form):
 
 def test_cross_validation_with_bad_images__warns_at_the_line_of_the_caller():
     pairs, same = all_pairs(*portraits())
-    verifier = FaceVerifier(ColourGrid(2, on_error="nan"), on_error="nan")
+    verifier = FaceVerifier(DescribingGrid(2, on_error="nan"), on_error="nan")
     with pytest.warns(FaceWarning) as caught:
         scores = cross_val_score(verifier, [(pairs[0][0], b"not images"), *pairs], np.append(True, same), cv=FOLDS)
     assert scores.min() > 0.9

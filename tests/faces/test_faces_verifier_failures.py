@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from common.pairs import DarkIsNaN, all_pairs, descriptor_pairs, portraits
-from common.transformers import ColourGrid
+from common.transformers import ColourGrid, DescribingGrid
 from PIL import Image
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from sklearn_psp import FaceVerifier
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageReadError, MissingImageError
@@ -19,7 +22,7 @@ from sklearn_psp.faces import make_face_featurizer
 NO_IMAGE = "not an image of a format that Pillow reads (10 bytes)"
 
 
-def verifier(on_error="nan", featurizer=ColourGrid, **params):
+def verifier(on_error="nan", featurizer=DescribingGrid, **params):
     return FaceVerifier(featurizer(2, on_error=on_error), on_error=on_error, random_state=0, **params)
 
 
@@ -63,19 +66,19 @@ def snapshot(fitted):
         (
             "broken",
             ImageReadError,
-            r"^pairs\[2\]\[1\] \('.*broken.jpg'\) could not be decoded: not an image .*; remove the pair or pass "
+            r"^pairs\[2\], the second \('.*broken.jpg'\): not an image .*; remove the pair or pass "
             r'on_error="nan"$',
         ),
         (
             "missing",
             MissingImageError,
-            r"^1 of 3 images are files that do not exist: pairs\[2\]\[1\] \('.*missing.jpg'\); correct the paths .*, "
-            r'remove them from pairs or pass on_error="nan"$',
+            r"^1 of 3 images are files that do not exist: pairs\[2\], the second \('.*missing.jpg'\); correct the paths "
+            r'.*, remove the pair or pass on_error="nan"$',
         ),
         (
             "no value",
             ImageReadError,
-            r"^pairs\[2\]\[1\] \(<missing value>\) .*a missing value \(nan\).*remove the pair",
+            r"^pairs\[2\], the second \(<missing value>\): .*a missing value \(nan\).*remove the pair",
         ),
     ],
 )
@@ -100,7 +103,7 @@ def test_error__names_the_first_pair_of_the_image(pairs):
     good, other = pairs[0][0]
     bad = b"not images"
     fitted = verifier("raise").fit(*pairs)
-    with pytest.raises(ImageReadError, match=r"^pairs\[1\]\[1\] "):
+    with pytest.raises(ImageReadError, match=r"^pairs\[1\], the second "):
         fitted.predict([(good, other), (good, bad), (bad, good)])
 
 
@@ -318,7 +321,7 @@ def test_image_without_a_face__is_named_with_what_to_do(faces, china):
     fitted = FaceVerifier(dlib_face("raise")).fit([faces[:2], faces[1:]], [True, False])
     with pytest.raises(
         FaceError,
-        match=r"^pairs\[1\]\[1\] \('.*china.jpg'\): no face was found .*upsample=2.*remove the pair or pass on_error",
+        match=r"^pairs\[1\], the second \('.*china.jpg'\): no face was found .*upsample=2.*remove the pair or pass on_error",
     ):
         fitted.predict([faces[:2], (faces[0], china)])
     with pytest.raises(FaceError, match=r"china.jpg.*no face was found"):
@@ -338,16 +341,56 @@ def test_image_without_a_face__is_left_out_and_described_once(faces, china):
         [2, "first", china],
     ]
     assert fitted.errors_["reason"].str.startswith("no face was found").all()
-    with pytest.raises(FaceError, match=r"^.*china.jpg cannot be compared: no face was found"):
+    with pytest.raises(FaceError, match=r"^the second image \('.*china.jpg'\) cannot be compared: no face was found"):
         fitted.verify(face, china)
 
 
-def test_featurizer_that_raises_of_its_own__is_told_apart(tmp_path):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not images")
-    pairs = [(str(broken), np.zeros((8, 8, 3), np.uint8))] * 2
-    with pytest.raises(ImageReadError, match=r"^pairs\[0\]\[0\]") as caught:
-        FaceVerifier(ColourGrid(), on_error="nan").fit(pairs, [1, 0])
-    assert caught.value.__notes__ == [
-        'on_error="nan" of FaceVerifier does not change that of featurizer: set it there too, for each of its steps'
-    ]
+@pytest.mark.parametrize("own", ["raise", "nan"])
+def test_on_error__decides_for_the_featurizer_too(pairs, bad, own):
+    asked, errors = bad
+    grid = DescribingGrid(2, on_error=own)
+    nested = Pipeline([("inner", Pipeline([("as_is", "passthrough"), ("grid", grid)]))])
+    for featurizer in (
+        grid,
+        nested,
+        FrozenEstimator(clone(nested).fit([image for pair in pairs[0] for image in pair])),
+    ):
+        fitted = FaceVerifier(featurizer, on_error="nan", random_state=0)
+        with pytest.warns(FaceWarning) as caught:
+            fitted.fit(asked + pairs[0], np.append([True, True, False, True, False, True, False], pairs[1]))
+        assert [(warning.category, warning.filename) for warning in caught] == [(FaceWarning, __file__)]
+        pd.testing.assert_frame_equal(fitted.errors_, errors, check_dtype=False)
+        with pytest.raises(ImageReadError, match=r"^pairs\[1\], the first \('.*broken.jpg'\): not an image"):
+            fitted.set_params(on_error="raise").predict(asked[:2])
+
+
+def test_file_names__are_never_taken_for_places(pairs, tmp_path):
+    path = str(tmp_path / "remove it from X, X[1].jpg")
+    (tmp_path / "remove it from X, X[1].jpg").write_bytes(b"not images")
+    fitted = verifier("raise").fit(*pairs)
+    with pytest.raises(ImageReadError) as caught:
+        fitted.predict([pairs[0][0], (pairs[0][0][0], path)])
+    assert str(caught.value) == (f'pairs[1], the second ({path!r}): {NO_IMAGE}; remove the pair or pass on_error="nan"')
+    missing = [str(tmp_path / f"X[{i}].jpg") for i in (7, 0)]
+    with pytest.raises(MissingImageError) as caught:
+        fitted.predict([pairs[0][0], missing])
+    said = f"pairs[1], the first ({missing[0]!r}), pairs[1], the second ({missing[1]!r}); correct the paths"
+    assert f"2 of 4 images are files that do not exist: {said}" in str(caught.value)
+
+
+def test_missing_file_of_two__is_a_missing_file(pairs, tmp_path):
+    missing = str(tmp_path / "missing.jpg")
+    with pytest.raises(
+        MissingImageError, match=r"^the second image \('.*missing.jpg'\) cannot be compared: there is no"
+    ):
+        verifier("raise").fit(*pairs).verify(pairs[0][0][0], missing)
+
+
+def test_error_of_pairs__survives_a_pickle(faces, china):
+    fitted = FaceVerifier(dlib_face("raise")).fit([faces[:2], faces[1:]], [True, False])
+    with pytest.raises(FaceError) as caught:
+        fitted.predict([(faces[0], china)])
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert (type(error), str(error), error.remedy) == (FaceError, str(caught.value), caught.value.remedy)
+    assert "upsample=2" in error.remedy
+    pd.testing.assert_frame_equal(error.errors, caught.value.errors)
