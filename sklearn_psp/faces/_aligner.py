@@ -298,6 +298,11 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
         """Put what was learned in the place of what was known before, in one step."""
         self.__dict__ = {name: value for name, value in vars(self).items() if name not in _OF_IMAGES} | learned
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "faces_" in vars(self):  # files of the first format call the column so
+            self.faces_ = self.faces_.rename(columns={"picture": "image"})
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
 

@@ -7,25 +7,55 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 __all__ = ["quiet_thread", "warn_user"]
 
-# Of the packages whose frames may lie between; scikit-learn calls estimators through joblib.
+# Of the packages whose frames may lie between; scikit-learn calls estimators through joblib, in threads of a pool.
 _INSIDE = ("sklearn_psp", "sklearn", "joblib")
+_POOLS = ("concurrent", "multiprocessing", "threading")
 
 
 def warn_user(message: Warning) -> None:
     """Warn, and point to the first caller that belongs neither to this package nor to scikit-learn or joblib.
+
+    In a thread of a pool, whose stack begins in a library, that is the line of the main thread that waits for the pool.
 
     Parameters
     ----------
     message : Warning
         The warning.
     """
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    frame = _outside(sys._getframe(1))
+    if frame is None and threading.current_thread() is not threading.main_thread():
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        # A main thread that is busy with something else than a pool has not caused this.
+        while frame is not None and _package(frame) not in ("joblib", *_POOLS):
+            frame = frame.f_back
+        frame = _outside(frame)
+    if frame is None:
+        warnings.warn(message, stacklevel=2)
+        return
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(
+        message,
+        type(message),
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__") or "<unknown>",
+        registry=registry,
+    )
+
+
+def _outside(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of a stack that belongs to the user; None if there is none."""
+    while frame is not None and _package(frame) in (*_INSIDE, *_POOLS):
+        frame = frame.f_back
+    return frame
+
+
+def _package(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 _THREAD = threading.local()

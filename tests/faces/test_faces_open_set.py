@@ -128,9 +128,7 @@ def test_one_person_and_strangers__have_a_threshold():
 
 def test_one_person_alone__is_an_error_that_names_the_remedies():
     X, names = described([7], 3)
-    message = (
-        r"'p07' is the only person.*no images of unknown people.*enroll others, or .*y='unknown', or pass threshold="
-    )
+    message = r"'p07' is the only person.*no images of unknown people.*enroll others, or .*y='unknown', or pass thres"
     identifier = of_descriptors()
     with pytest.raises(ValueError, match=message):
         identifier.fit(X, names)
