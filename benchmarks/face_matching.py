@@ -1,4 +1,4 @@
-"""Faces matched: learned thresholds beside fixed ones, strangers among the enrolled, faces partly covered.
+"""Faces matched: learned thresholds beside fixed ones, unknown people among the enrolled, faces partly covered.
 
     python benchmarks/face_matching.py
 
@@ -10,8 +10,8 @@ no face in some of orl_faces; they are left out everywhere. Five tables:
 2. Thresholds. The same dlib descriptor, decided by the thresholds that face_recognition and deepface bring for it, and
    by those that `FaceVerifier` learns: on all pairs of twenty people of orl_faces, learned from the other twenty, five
    times; and on face_pairs, learned from orl_faces.
-3. Open set. Twenty people of orl_faces enrolled with five images, their others as probes, ten strangers that
-   `FaceIdentifier` fits its threshold on, and ten others that it is tested with; five times. "no strangers" is the same
+3. Open set. Twenty people of orl_faces enrolled with five images, their others as probes, ten unknown people that
+   `FaceIdentifier` fits its threshold on, and ten others that it is tested with; five times. "no unknown" is the same
    with nothing but the gallery to fit on.
 4. The same with one image enrolled of each.
 5. Covered faces. Half of the images of everybody are the gallery, the others probes: as they are, with a black bar
@@ -210,7 +210,7 @@ def score(rows, pairs, metric):
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def open_set(rows, people, seed, n_enrolled, strangers_to_fit):
+def open_set(rows, people, seed, n_enrolled, unknown_to_fit):
     """Enroll, and return the rates on others, with what fit said of them."""
     random = np.random.default_rng(seed)
     names = random.permutation(np.unique(people))
@@ -218,12 +218,12 @@ def open_set(rows, people, seed, n_enrolled, strangers_to_fit):
     images = {name: random.permutation(np.flatnonzero(people == name)) for name in names}
     gallery = np.concatenate([images[name][:n_enrolled] for name in enrolled])
     probes = np.concatenate([images[name][5:] for name in enrolled])
-    strangers = np.concatenate([images[name] for name in to_fit]) if strangers_to_fit else np.empty(0, dtype=int)
+    unknown = np.concatenate([images[name] for name in to_fit]) if unknown_to_fit else np.empty(0, dtype=int)
     tested = np.concatenate([images[name] for name in to_test])
     identifier = FaceIdentifier(None, random_state=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FewPairsWarning)
-        identifier.fit(rows[np.r_[gallery, strangers]], [*people[gallery], *["unknown"] * len(strangers)])
+        identifier.fit(rows[np.r_[gallery, unknown]], [*people[gallery], *["unknown"] * len(unknown)])
     named = identifier.predict(rows[tested]) != "unknown"
     return {
         "fpir": float(named.mean()),
@@ -237,12 +237,12 @@ def open_set(rows, people, seed, n_enrolled, strangers_to_fit):
     }
 
 
-def identify_strangers(rows, people):
+def identify_unknown(rows, people):
     """Print the tables of the open set, and return their numbers."""
     results = {}
     for title, n_enrolled in (("3. Open set", 5), ("4. One image of each enrolled", 1)):
-        for what, strangers in (("ten strangers", True), ("no strangers", False)):
-            runs = [open_set(rows, people, seed, n_enrolled, strangers) for seed in range(_SEEDS)]
+        for what, unknown in (("ten unknown", True), ("no unknown", False)):
+            runs = [open_set(rows, people, seed, n_enrolled, unknown) for seed in range(_SEEDS)]
             results[f"{n_enrolled} enrolled, {what}"] = runs
             mean = {name: np.mean([run[name] for run in runs]) for name in ("fpir", "fnir")}
             lines = [
@@ -250,7 +250,7 @@ def identify_strangers(rows, people):
                 for seed, r in enumerate(runs)
             ]
             lines.append(["mean", mean["fpir"], mean["fnir"], "", "", "", ""])
-            header = ["split", "FPIR", "FNIR", "strangers named", "different ones", "fpir_ of fit", "fnir_ of fit"]
+            header = ["split", "FPIR", "FNIR", "unknown named", "different ones", "fpir_ of fit", "fnir_ of fit"]
             print(f"\n{title}, threshold fitted with {what}\n{table(header, lines)}")
             for said in sorted({said for run in runs for said in run["said"]}):
                 print(f"fit says: {said}")
@@ -318,7 +318,7 @@ def main():
         {
             "descriptors": compare_descriptors(photographs, pairs, chips, people),
             "thresholds": compare_thresholds(photographs, pairs, chips, people),
-            "open set": identify_strangers(rows, people),
+            "open set": identify_unknown(rows, people),
             "covered": compare_covered(chips, people),
         },
     )
