@@ -300,8 +300,9 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if "faces_" in vars(self):  # files of the first format call the column so
-            self.faces_ = self.faces_.rename(columns={"picture": "image"})
+        if "faces_" in vars(self):
+            faces: pd.DataFrame = vars(self)["faces_"]
+            self.faces_ = faces.rename(columns={"picture": "image"})  # as files of the first format call it
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

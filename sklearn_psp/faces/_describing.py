@@ -36,7 +36,6 @@ __all__ = [
     "new_featurizer",
     "no_boxes",
     "reasons_of",
-    "refused_images",
 ]
 
 FEATURIZERS = ("dlib_face",)
@@ -195,7 +194,7 @@ def reasons_of(failures: pd.DataFrame) -> Mapping[int, str]:
 
 
 def comparable(
-    described: Descriptions, X: Any, metric: str, names: np.ndarray | None = None
+    described: Descriptions, X: Any, metric: str, on_error: str, names: np.ndarray | None = None
 ) -> tuple[FaceDescriptors, pd.DataFrame]:
     """Scale descriptors for a metric, and tabulate those that cannot be compared.
 
@@ -207,6 +206,8 @@ def comparable(
         What was described, in which each item must have one row.
     metric : {"cosine", "euclidean"}
         The metric.
+    on_error : {"raise", "nan"}
+        Whether one that cannot be compared is an error.
     names : ndarray of shape (n,) or None, default=None
         Who is in the images, where that is given; the images of a stream are counted only when it has been read.
 
@@ -216,6 +217,13 @@ def comparable(
         The rows, and which are valid.
     failures : DataFrame
         Those that are not, as of `Descriptions`.
+
+    Raises
+    ------
+    FaceError
+        With `on_error="raise"`, if one cannot be compared.
+    ValueError
+        If there is not one row, or one name, for each image.
     """
     check_one_row_each(described.rows, n_items(X, default=len(described.rows)))
     if names is not None:
@@ -223,9 +231,14 @@ def comparable(
     descriptors = FaceDescriptors(described.rows, metric, described.failures)
     reasons = descriptors.reasons()
     sources = _sources(X, list(reasons)) if reasons else []
-    return descriptors, failures_frame(
+    failures = failures_frame(
         Failure(row, source, reason) for (row, reason), source in zip(reasons.items(), sources, strict=True)
     )
+    if on_error == "raise" and reasons:
+        first = failures.iloc[0]
+        named = f"X[{first['index']}] ({first['source']}): {first['reason']}"
+        raise FaceError(f'{named}; remove it from X or pass on_error="nan"', failures)
+    return descriptors, failures
 
 
 def _sources(X: Any, rows: list[int]) -> list[str]:
@@ -289,14 +302,6 @@ def describe_all_faces(
         return boxes, None, found.failures
     rows, failures = describe_images(featurizer[1:], chips, on_error=on_error)
     return boxes, FaceDescriptors(rows, metric, failures), found.failures
-
-
-def refused_images(failures: pd.DataFrame) -> FaceError:
-    """Compose the error about images without a valid descriptor."""
-    first = failures.iloc[0]
-    return FaceError(
-        f'X[{first["index"]}] ({first["source"]}): {first["reason"]}; remove it from X or pass on_error="nan"', failures
-    )
 
 
 def no_boxes(images: np.ndarray) -> pd.DataFrame:

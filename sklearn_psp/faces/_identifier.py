@@ -26,7 +26,6 @@ from sklearn_psp.faces._describing import (
     describe_rows,
     has_aligner,
     new_featurizer,
-    refused_images,
 )
 from sklearn_psp.faces._identities import (
     Identities,
@@ -217,6 +216,7 @@ class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         """
         names, unknown = check_names(y, X, self.unknown_label)
         check_somebody(unknown, self.unknown_label)
+        labels = featurizer_labels(names, unknown)  # refuses names of several kinds
         retriever = new_retriever(self.retriever)
         featurizer = new_featurizer(self.featurizer, self.on_error)
         learned: dict[str, Any] = {}
@@ -225,13 +225,11 @@ class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             described = describe_rows(noted, X, reset=True)
             learned |= {name: value for name, value in vars(noted).items() if name in _SOMETIMES}
         else:
-            described = describe_images(
-                featurizer, X, featurizer_labels(names, unknown), on_error=self.on_error, fit=True
-            )
+            described = describe_images(featurizer, X, labels, on_error=self.on_error, fit=True)
             learned["featurizer_"] = featurizer
-        faces, errors = comparable(described, X, retriever.metric, names)
+        faces, errors = comparable(described, X, retriever.metric, self.on_error, names)
         enrolled = faces.valid & ~unknown
-        self._report(errors, f"images are left out{lost(names, enrolled, unknown)}")
+        warn_of_failures(errors, f"images are left out{lost(names, enrolled, unknown)}", FaceWarning)
         if not enrolled.any():
             raise FaceError("no image of anybody to be enrolled has a descriptor: the gallery would be empty", errors)
         # Somebody who is unknown and enrolled would raise the threshold above everybody's score.
@@ -287,7 +285,8 @@ class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
         identities.refuse_enrolled(names, add=add)
         faces, errors = self._described(X, identities.metric, names)
         valid = faces.valid
-        self._report(errors, f"images are left out{lost(names, valid | np.isin(names, identities.people), unknown)}")
+        left = lost(names, valid | np.isin(names, identities.people), unknown)
+        warn_of_failures(errors, f"images are left out{left}", FaceWarning)
         if not valid.any():
             return self
         changed, resemblances = identities.with_images(
@@ -446,9 +445,7 @@ class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
                 featurizer, X, metric=identities.metric, select=select, on_error=self.on_error
             )
         else:
-            faces, errors = self._described(X, identities.metric)
-            if self.on_error == "raise":
-                self._report(errors, "")
+            faces, _ = self._described(X, identities.metric)
         table = identities.tabulate(boxes, faces, self.unknown_prior, failures)
         index = own_index(X)
         if index is not None:
@@ -472,21 +469,14 @@ class FaceIdentifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             described = describe_rows(self, X, reset=False)
         else:
             described = describe_images(featurizer, X, on_error=self.on_error)
-        return comparable(described, X, metric, names)
+        return comparable(described, X, metric, self.on_error, names)
 
     def _probes(self, X: Any, names: np.ndarray | None = None) -> tuple[Identities, FaceDescriptors, pd.DataFrame]:
         """Describe faces to be identified, and warn of those that cannot be described."""
         identities = self._searchable()
         faces, errors = self._described(X, identities.metric, names)
-        self._report(errors, "images have no descriptor")
+        warn_of_failures(errors, "images have no descriptor", FaceWarning)
         return identities, faces, errors
-
-    def _report(self, errors: pd.DataFrame, what: str) -> None:
-        if errors.empty:
-            return
-        if self.on_error == "raise":
-            raise refused_images(errors)
-        warn_of_failures(errors, what, FaceWarning)
 
     def __getstate__(self) -> dict[str, Any]:
         return flat_state(super().__getstate__())

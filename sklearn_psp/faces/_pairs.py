@@ -11,10 +11,10 @@ import pandas as pd
 
 from sklearn_psp.exceptions import FaceError, ImageReadError
 from sklearn_psp.faces._describing import FaceDescriptors, check_one_row_each, describe_images, reasons_of
-from sklearn_psp.faces._scores import pair_similarities
+from sklearn_psp.utils._arrays import row_blocks
 from sklearn_psp.utils._pairs import Pairs
 
-__all__ = ["compare_pairs", "failed_pairs", "pairs_error", "refused_pairs", "two_images_error"]
+__all__ = ["compare_pairs", "failed_pairs", "pair_similarities", "pairs_error", "refused_pairs", "two_images_error"]
 
 _SIDES = ("first", "second")
 # As many as the reader of images names of missing files.
@@ -67,6 +67,29 @@ def compare_pairs(
     similarities = np.full(pairs.n_pairs, np.nan)
     similarities[valid] = pair_similarities(described.rows, pairs.first[valid], pairs.second[valid])
     return similarities, failed_pairs(pairs, described.reasons())
+
+
+def pair_similarities(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Compare pairs of rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_features), float32
+        Descriptors.
+    first, second : ndarray of shape (n_pairs,), int
+        Which rows a pair is of.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs,), float64
+        1 - d^2 / 2; not finite where a row is not.
+    """
+    similarities = np.empty(len(first))
+    for block in row_blocks(len(first), rows.shape[1]):
+        # From differences: a product of float32 rows cancels where they are nearly equal.
+        difference = rows[first[block]].astype(np.float64) - rows[second[block]]
+        similarities[block] = 1 - (difference * difference).sum(axis=1) / 2
+    return similarities
 
 
 def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_psp.metrics import equal_error_rate, far_frr, rate_interval, threshold_at, threshold_interval
-from sklearn_psp.utils._arrays import row_blocks
 
 __all__ = [
     "METRICS",
@@ -23,35 +22,11 @@ __all__ = [
     "as_score",
     "calibrate",
     "fit_pair_threshold",
-    "pair_similarities",
     "similarity_of_distance",
     "similarity_of_score",
 ]
 
 METRICS = ("cosine", "euclidean")
-
-
-def pair_similarities(rows: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Compare pairs of rows.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_rows, n_features), float32
-        Descriptors.
-    first, second : ndarray of shape (n_pairs,), int
-        Which rows a pair is of.
-
-    Returns
-    -------
-    ndarray of shape (n_pairs,), float64
-        1 - d^2 / 2; not finite where a row is not.
-    """
-    similarities = np.empty(len(first))
-    for block in row_blocks(len(first), rows.shape[1]):
-        # From differences: a product of float32 rows cancels where they are nearly equal.
-        difference = rows[first[block]].astype(np.float64) - rows[second[block]]
-        similarities[block] = 1 - (difference * difference).sum(axis=1) / 2
-    return similarities
 
 
 def as_score(similarity: npt.ArrayLike, metric: str) -> Any:

@@ -20,10 +20,10 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_psp.faces import FaceAligner, make_face_featurizer
 from sklearn_psp.faces._describing import FaceDescriptors, check_one_row_each, describe_images, new_featurizer
+from sklearn_psp.faces._pairs import pair_similarities
 from sklearn_psp.faces._scores import (
     as_score,
     calibrate,
-    pair_similarities,
     similarity_of_distance,
     similarity_of_score,
 )
