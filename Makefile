@@ -43,10 +43,10 @@ test: $(VENV)/.installed-test
 test-lowest: $(VENV)-lowest/.installed
 	$(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGS)
 
-$(VENV)-lowest/.installed: $(VENV)/.installed-test pyproject.toml tools/lowest.py
+$(VENV)-lowest/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(RUN) tools/lowest.py test > $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check -e '.[test]' -c $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
 	@touch $@
 
 lint: $(VENV)/.installed-test

@@ -98,7 +98,9 @@ def trips():
     retriever = NearestImageRetriever(n_neighbors=3).fit(rows[:40], labels[:40])
     places = list(combinations(range(12), 2))
     pairs = [(paths[a], paths[b]) for a, b in places]
-    verifier = FaceVerifier(featurizer=PSPNetFeaturizer(**_NETWORK)).fit(pairs, [labels[a] == labels[b] for a, b in places])
+    verifier = FaceVerifier(featurizer=PSPNetFeaturizer(**_NETWORK)).fit(
+        pairs, [labels[a] == labels[b] for a, b in places]
+    )
     identifier = FaceIdentifier(featurizer=PSPNetFeaturizer(**_NETWORK)).fit(paths[:40], labels[:40])
     classifier = PSPNetClassifier(epochs=2, random_state=0, **_NETWORK)
     return {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["blocks", "first_others", "row_blocks", "squared_norms", "unit_rows"]
 
@@ -11,18 +14,18 @@ _BLOCK = 1 << 18
 _SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
-def blocks(n, size):
+def blocks(n: int, size: int) -> Iterator[slice]:
     """Yield slices that cut range(n) into blocks of at most `size`; none for n = 0, unlike scikit-learn's."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
-def row_blocks(n_rows, n_features):
+def row_blocks(n_rows: int, n_features: int) -> Iterator[slice]:
     """Yield slices of rows whose float64 copies stay in the cache of one core."""
     return blocks(n_rows, max(1, _BLOCK // max(1, n_features)))
 
 
-def squared_norms(X):
+def squared_norms(X: np.ndarray) -> np.ndarray:
     """Squared length of each row of a float32 array, as float64.
 
     Not finite where, and only where, a row holds NaN or infinity: the square of any float32 number is a finite
@@ -37,7 +40,7 @@ def squared_norms(X):
     return norms
 
 
-def unit_rows(X, norms_squared=None, out=None):
+def unit_rows(X: np.ndarray, norms_squared: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """Scale rows to unit length. Rows of zeros stay zero, rows of NaN stay NaN.
 
     Parameters
@@ -73,7 +76,7 @@ def unit_rows(X, norms_squared=None, out=None):
     return out
 
 
-def first_others(positions, own, k):
+def first_others(positions: np.ndarray, own: npt.ArrayLike, k: float) -> np.ndarray:
     """Mark the first k in each row of a ranking that are not the row's own position.
 
     Parameters

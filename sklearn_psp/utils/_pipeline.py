@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -9,7 +11,7 @@ from sklearn.pipeline import Pipeline
 __all__ = ["split_search"]
 
 
-def split_search(estimator, X):
+def split_search(estimator: Any, X: Any) -> tuple[Any, Any]:
     """Bring queries to the last step of a fitted search.
 
     Pipelines (nested ones too), fitted searches over parameters and frozen estimators are opened until the step that

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.utils.validation import validate_data
 __all__ = ["check_rows", "is_table", "own_index", "parts_frame", "source_names"]
 
 
-def is_table(X):
+def is_table(X: Any) -> bool:
     """Tell a table of numbers, which scikit-learn validates, from a collection of images."""
     if issparse(X):
         return True
@@ -43,14 +44,14 @@ def source_names(X: Any) -> np.ndarray | None:
     return None if all(name is None for name in names) else np.array(names, dtype=object)
 
 
-def check_rows(estimator, X, *, reset):
+def check_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """Validate X as scikit-learn does where it is 2-D; images are validated as they are read."""
     if estimator.image_shape is None or not is_table(X):
         return X
     return validate_data(estimator, X, reset=reset, dtype="numeric", ensure_2d=True)
 
 
-def parts_frame(sequence):
+def parts_frame(sequence: Iterable[Any]) -> pd.DataFrame:
     """Describe a sequence of parts; boxes are shares of the image, adaptive cells may reach a little further."""
     frame = pd.DataFrame([(p.level, p.row, p.column, p.rows, p.columns) for p in sequence])
     frame.columns = ["level", "row", "column", "n_rows", "n_columns"]
