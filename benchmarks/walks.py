@@ -21,9 +21,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
-import sklearn_psp
 from _report import save, table
 from _sets import load_sets
+
+import sklearn_psp
 from sklearn_psp import (
     FaceIdentifier,
     FaceVerifier,

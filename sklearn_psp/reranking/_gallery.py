@@ -15,7 +15,7 @@ __all__ = ["Gallery", "LazyRows", "cosines", "inverse_lengths", "locate", "pair_
 
 
 class Gallery:
-    """The gallery of a re-ranker, and what has been found out about its rows so far.
+    """Gallery of a re-ranker, with the neighbours and cosines of its rows that have been computed so far.
 
     Nothing is computed before it is asked for, and nothing of it is pickled.
 

@@ -1,4 +1,4 @@
-"""A search cut in two: what makes descriptors, and the step that holds the gallery."""
+"""Split a fitted search into the steps that make descriptors and the step that holds the gallery."""
 
 from __future__ import annotations
 
