@@ -13,13 +13,14 @@ unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test test-lowest lint docs bench clean
 
 help:
 	@echo "make demo    search the photographs that installed packages bring; writes demo/index.html"
 	@echo "make demo IMAGES=~/Pictures QUERY=cat.jpg    the same on a folder of your own"
 	@echo "make test    run the tests"
-	@echo "make lint    check style, imports, docstrings and the code in docstrings and user guide"
+	@echo "make test-lowest    run them with the lowest allowed version of every dependency, in $(VENV)-lowest"
+	@echo "make lint    check style, walls, types, docstrings and the code in docstrings and user guide"
 	@echo "make docs    build the documentation: docs/_build/html/index.html"
 	@echo "make bench   run the benchmarks"
 	@echo "make clean   remove what was made, $(VENV) included"
@@ -39,10 +40,20 @@ endif
 test: $(VENV)/.installed-test
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
+test-lowest: $(VENV)-lowest/.installed
+	$(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGS)
+
+$(VENV)-lowest/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check uv
+	$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
+	@touch $@
+
 lint: $(VENV)/.installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/test_docstrings.py
 	$(RUN) -m pytest -q --doctest-modules --doctest-glob='*.rst' --ignore=docs/conf.py --ignore=docs/_build \
 		--ignore=docs/auto_examples --ignore=docs/generated sklearn_psp $(wildcard docs)
@@ -55,8 +66,8 @@ bench: $(VENV)/.installed-bench
 		echo "== $$script"; $(RUN) "$$script"; done
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build docs/auto_examples docs/generated docs/gen_modules docs/sg_execution_times.rst *.egg-info \
-		.pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest build dist demo docs/_build docs/auto_examples docs/generated docs/gen_modules docs/sg_execution_times.rst *.egg-info \
+		.pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .numba_cache
 
 $(VENV)/.created:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one with make PYTHON=..." >&2; exit 2; }

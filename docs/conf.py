@@ -43,7 +43,7 @@ html_static_path = ["_static"]
 html_css_files = ["psp.css"]
 html_math_renderer = "mathml"
 html_copy_source = html_show_sourcelink = False
-html_sidebars = {"install": [], "changelog": [], "command_line": []}
+html_sidebars = {"install": [], "versions": [], "changelog": [], "command_line": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "navbar_align": "left",
@@ -63,7 +63,7 @@ class Fragments(Directive):
         environment = self.state.document.settings.env
         folder = Path(environment.app.confdir, "..", "changelog.d").resolve()
         lines = []
-        for kind in ("added", "changed", "fixed", "removed"):
+        for kind in ("added", "changed", "deprecated", "removed", "fixed"):
             fragments = sorted(folder.glob(f"*.{kind}.md"))
             if fragments:
                 lines += [f".. rubric:: {kind.capitalize()}", ""]

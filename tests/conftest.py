@@ -1,13 +1,23 @@
-"""What holds for the whole suite: no skip goes unnoticed, and a slow machine fails no property test."""
+"""Settings of the whole suite: skips are guarded, compiled code is kept between runs, nothing is sent anywhere."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Compiled code of PyNNDescent and umap-learn, half a minute's work: kept in the checkout, so that it survives a new
+# environment, and found by the processes that tests start. It has to be set before numba is imported.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".numba_cache"))
+# Workers of pytest-xdist share the cores: threads of one would wait for those of the other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# OpenVINO reports each conversion of a network to its makers, from a forked process; without this module it does not.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 # The time one example takes says more about the machine than about the code.
 settings.register_profile("suite", deadline=None)

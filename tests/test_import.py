@@ -24,7 +24,7 @@ def loaded_by(code):
     """Names of the top-level modules that a fresh interpreter has loaded after some code."""
     script = code + "\nimport sys\nprint(*sorted({name.partition('.')[0] for name in sys.modules}))"
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=900, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -5,7 +5,7 @@ from sklearn_psp.reranking._database_augmentation import DatabaseAugmentation
 from sklearn_psp.reranking._diffusion import Diffusion
 from sklearn_psp.reranking._k_reciprocal import KReciprocal
 from sklearn_psp.reranking._query_expansion import QueryExpansion
-from sklearn_psp.reranking._table import make_reranker, register_reranker
+from sklearn_psp.reranking._registry import make_reranker, register_reranker
 
 __all__ = [
     "DatabaseAugmentation",

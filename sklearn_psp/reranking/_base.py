@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numbers
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -48,10 +50,10 @@ class Reranker(BaseEstimator):
     """
 
     _parameter_constraints: dict = {}
-    shortlist = 1000
+    shortlist: float = 1000  # infinity: all results are put in a new order
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, index=None):
+    def fit(self, X: npt.ArrayLike, y: Any = None, *, index: Any = None) -> Self:
         """Take the gallery; nothing is computed.
 
         Parameters
@@ -81,11 +83,13 @@ class Reranker(BaseEstimator):
         if index is not None and not (hasattr(index, "query") and hasattr(index, "n_samples")):
             raise TypeError(f"index has to have n_samples and query(Q, k), got {index!r}; None searches exactly")
         # With an index the vectors have been checked by whoever built it, and removed rows may hold anything.
-        X = validate_data(self, X, dtype=np.float32, order="C", ensure_all_finite=index is None)
-        self.gallery_ = Gallery(X, ExactIndex(X, metric="euclidean") if index is None else index)
+        vectors = validate_data(self, X, dtype=np.float32, order="C", ensure_all_finite=index is None)
+        self.gallery_ = Gallery(vectors, ExactIndex(vectors, metric="euclidean") if index is None else index)
         return self
 
-    def rerank(self, Q, n_neighbors=10, *, index=None, own=None):
+    def rerank(
+        self, Q: npt.ArrayLike, n_neighbors: int = 10, *, index: Any = None, own: npt.ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Find the nearest gallery vectors of each query by the re-ranker's distance.
 
         Parameters
@@ -114,24 +118,26 @@ class Reranker(BaseEstimator):
             If Q has another number of features than the gallery, or there are fewer than `n_neighbors` rows to find.
         """
         check_is_fitted(self)
-        Q = validate_data(self, Q, dtype=np.float32, order="C", reset=False)
+        queries = validate_data(self, Q, dtype=np.float32, order="C", reset=False)
         check_scalar(n_neighbors, "n_neighbors", numbers.Integral, min_val=1)
         index = self.gallery_.index if index is None else index
-        own = _check_own(own, len(Q), len(self.gallery_.X))
+        places = _check_own(own, len(queries), len(self.gallery_.X))
         if n_neighbors > index.n_samples:
             raise ValueError(_too_few(n_neighbors, index.n_samples))
-        distances = np.empty((len(Q), n_neighbors), dtype=np.float32)
-        positions = np.empty((len(Q), n_neighbors), dtype=np.intp)
-        width = Q.shape[1] + 4 * min(index.n_samples, max(n_neighbors, self.shortlist))
-        for rows in blocks(len(Q), max(1, _BLOCK // width)):
-            ranked = self._rank(Q[rows], own[rows], index, n_neighbors)
+        distances = np.empty((len(queries), n_neighbors), dtype=np.float32)
+        positions = np.empty((len(queries), n_neighbors), dtype=np.intp)
+        width = queries.shape[1] + 4 * min(index.n_samples, max(n_neighbors, self.shortlist))
+        for rows in blocks(len(queries), max(1, _BLOCK // width)):
+            ranked = self._rank(queries[rows], places[rows], index, n_neighbors)
             for i, (found, values) in enumerate(ranked, start=rows.start):
                 if len(found) < n_neighbors:
                     raise ValueError(_too_few(n_neighbors, len(found), i))
                 distances[i], positions[i] = values[:n_neighbors], found[:n_neighbors]
         return distances, positions
 
-    def shortlist_distances(self, query, positions, distances, own=-1):
+    def shortlist_distances(
+        self, query: np.ndarray, positions: np.ndarray, distances: np.ndarray, own: int = -1
+    ) -> np.ndarray:
         """Compute the re-ranker's distances of one query to its shortlist.
 
         Parameters
@@ -166,14 +172,14 @@ class Reranker(BaseEstimator):
         """Find out in one go what the queries of a block need to know about the union of their shortlists."""
 
 
-def in_order(distances, plain, positions):
+def in_order(distances: np.ndarray, plain: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sort by distance, then by that of the plain search, then by position."""
     # Before the rounding to float32, which near 1 would make equal what diffusion can still tell apart.
     order = np.lexsort((positions, plain, np.round(distances, _DECIMALS)))
     return positions[order], distances[order]
 
 
-def search_others(index, Q, k, own):
+def search_others(index: Any, Q: np.ndarray, k: float, own: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Find the k nearest rows of each query, the query itself left out.
 
     Parameters
@@ -192,7 +198,7 @@ def search_others(index, Q, k, own):
     list of tuple of (positions, distances)
         One a query, at most k long, sorted by distance and then position.
     """
-    distances, positions = index.query(Q, min(k + bool((own >= 0).any()), index.n_samples))
+    distances, positions = index.query(Q, int(min(k + bool((own >= 0).any()), index.n_samples)))
     keep = first_others(positions, own, k)
     found = []
     for i in range(len(Q)):

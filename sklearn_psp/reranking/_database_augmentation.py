@@ -83,7 +83,9 @@ class DatabaseAugmentation(Reranker):
         self.expand_query = expand_query
         self.shortlist = shortlist
 
-    def shortlist_distances(self, query, positions, distances, own=-1):
+    def shortlist_distances(
+        self, query: np.ndarray, positions: np.ndarray, distances: np.ndarray, own: int = -1
+    ) -> np.ndarray:
         """Compute the cosine distances of the averages of one query and its shortlist.
 
         Parameters

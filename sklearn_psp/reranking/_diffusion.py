@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import cosines, inverse_lengths, locate, scale_rows
+from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths, locate, scale_rows
 from sklearn_psp.utils._arrays import first_others
 from sklearn_psp.utils._compat import Interval
 
@@ -99,7 +99,9 @@ class Diffusion(Reranker):
         self.gamma = gamma
         self.shortlist = shortlist
 
-    def shortlist_distances(self, query, positions, distances, own=-1):
+    def shortlist_distances(
+        self, query: np.ndarray, positions: np.ndarray, distances: np.ndarray, own: int = -1
+    ) -> np.ndarray:
         """Compute how little similarity reaches each candidate.
 
         Parameters
@@ -133,7 +135,7 @@ class Diffusion(Reranker):
         self.gallery_.similarities(candidates, self.k)
 
 
-def affinity(gallery, ids, k, gamma, own=-1):
+def affinity(gallery: Gallery, ids: np.ndarray, k: int, gamma: float, own: int = -1) -> csr_array:
     """Affinity of gallery rows, each with its k nearest in the whole gallery; the larger of both directions.
 
     Parameters
@@ -163,7 +165,7 @@ def affinity(gallery, ids, k, gamma, own=-1):
     return A.maximum(A.T).tocsr()
 
 
-def normalized(A):
+def normalized(A: csr_array) -> csr_array:
     r"""Normalise an affinity: :math:`D^{-1/2} A D^{-1/2}`; rows without neighbours stay empty."""
     degree = np.asarray(A.sum(axis=1)).ravel()
     scale = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
@@ -172,7 +174,7 @@ def normalized(A):
     return S
 
 
-def diffuse(S, y, alpha):
+def diffuse(S: csr_array, y: np.ndarray, alpha: float) -> np.ndarray:
     r"""Solve :math:`(I - \alpha S) f = y` by conjugate gradients.
 
     The matrix is symmetric positive definite, as the eigenvalues of S are in [-1, 1] and alpha < 1.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,7 +15,7 @@ __all__ = ["Gallery", "LazyRows", "cosines", "inverse_lengths", "locate", "pair_
 
 
 class Gallery:
-    """The gallery of a re-ranker, and what has been found out about its rows so far.
+    """Gallery of a re-ranker, with the neighbours and cosines of its rows that have been computed so far.
 
     Nothing is computed before it is asked for, and nothing of it is pickled.
 
@@ -32,7 +34,7 @@ class Gallery:
         The index.
     """
 
-    def __init__(self, X, index):
+    def __init__(self, X: np.ndarray, index: Any):
         self.X = X
         self.index = index
         self._reset()
@@ -48,7 +50,7 @@ class Gallery:
         self.__dict__.update(state)
         self._reset()
 
-    def table(self, name, params, compute):
+    def table(self, name: str, params: tuple, compute: Callable[[np.ndarray], tuple[np.ndarray, ...]]) -> LazyRows:
         """Return the table of this name; a new one if it was made with other parameters.
 
         Parameters
@@ -71,7 +73,7 @@ class Gallery:
                 held = self._tables[name] = (params, LazyRows(len(self.X), compute))
             return held[1]
 
-    def neighbors(self, rows, k):
+    def neighbors(self, rows: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
         """Return the k + 1 nearest others of gallery rows: one more than k, for the query may be among them.
 
         Parameters
@@ -90,7 +92,7 @@ class Gallery:
         """
         return self.table("neighbors", (k,), lambda missing: self._find_neighbors(missing, k)).get(rows)
 
-    def similarities(self, rows, k):
+    def similarities(self, rows: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
         """Return the k + 1 nearest others of gallery rows with their cosines, shaped as by `neighbors`."""
 
         def compute(missing):
@@ -100,7 +102,7 @@ class Gallery:
 
         return self.table("similarities", (k,), compute).get(rows)
 
-    def inverse_lengths(self, rows):
+    def inverse_lengths(self, rows: np.ndarray) -> np.ndarray:
         """Return 1 / length of gallery rows, float64; 0 for rows of zeros."""
         return self.table("inverse lengths", (), lambda missing: (inverse_lengths(self.X[missing]),)).get(rows)[0]
 
@@ -113,13 +115,13 @@ class Gallery:
         return positions[keep].reshape(-1, width).astype(np.int32), distances[keep].reshape(-1, width)
 
 
-def inverse_lengths(X):
+def inverse_lengths(X: np.ndarray) -> np.ndarray:
     """1 / length of each row, float64; 0 for rows of zeros."""
     lengths = np.sqrt(squared_norms(X))
     return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths != 0)
 
 
-def pair_cosines(gallery, rows, columns):
+def pair_cosines(gallery: Gallery, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Cosines of pairs of gallery rows, float64; 0 where a row is all zeros."""
     values = np.empty(len(rows))
     for part in row_blocks(len(rows), gallery.X.shape[1]):
@@ -128,7 +130,7 @@ def pair_cosines(gallery, rows, columns):
     return values * gallery.inverse_lengths(rows) * gallery.inverse_lengths(columns)
 
 
-def cosines(gallery, positions, unit_query):
+def cosines(gallery: Gallery, positions: np.ndarray, unit_query: np.ndarray) -> np.ndarray:
     """Cosines of gallery rows with one query of length 1 (float64), float64.
 
     Not a matrix product: that would give copies of one vector results that differ in the last bits.
@@ -139,7 +141,7 @@ def cosines(gallery, positions, unit_query):
     return values * gallery.inverse_lengths(positions)
 
 
-def locate(ids, values):
+def locate(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Find where values stand in `ids`.
 
     Parameters
@@ -158,7 +160,7 @@ def locate(ids, values):
     return np.where(ids[at] == values, at, -1)
 
 
-def scale_rows(matrix, factors):
+def scale_rows(matrix: csr_array, factors: np.ndarray) -> csr_array:
     """Multiply each row of a csr array by a number; a new array."""
     data = matrix.data * np.repeat(factors, np.diff(matrix.indptr))
     return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
@@ -175,33 +177,31 @@ class LazyRows:
         Takes the positions of rows, ascending and without repeats, and returns a tuple of arrays, one row each.
     """
 
-    def __init__(self, n, compute):
+    def __init__(self, n: int, compute: Callable[[np.ndarray], tuple[np.ndarray, ...]]):
         self._n = n
         self._compute = compute
         self._lock = threading.Lock()
-        self._known = None
-        self._arrays = None
+        self._known = np.zeros(n, dtype=bool)
+        self._arrays: tuple[np.ndarray, ...] | None = None
 
-    def get(self, rows):
+    def get(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return copies of these rows of each array, computing in one go those that are not known."""
         with self._lock:
-            self._fill(rows)
-            return tuple(array[rows] for array in self._arrays)
+            return tuple(array[rows] for array in self._filled(rows))
 
-    def fill(self, rows):
+    def fill(self, rows: np.ndarray) -> None:
         """Compute those of these rows that are not known."""
         with self._lock:
-            self._fill(rows)
+            self._filled(rows)
 
-    def _fill(self, rows):
-        if self._known is None:
-            self._known = np.zeros(self._n, dtype=bool)
+    def _filled(self, rows):
         missing = np.unique(rows[~self._known[rows]])
         if len(missing) == 0 and self._arrays is not None:
-            return
+            return self._arrays
         computed = self._compute(missing)
         if self._arrays is None:
             self._arrays = tuple(np.empty((self._n, *a.shape[1:]), dtype=a.dtype) for a in computed)
         for array, values in zip(self._arrays, computed, strict=True):
             array[missing] = values
         self._known[missing] = True
+        return self._arrays

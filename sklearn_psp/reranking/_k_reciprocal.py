@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import cosines, inverse_lengths, locate, pair_cosines, scale_rows
+from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths, locate, pair_cosines, scale_rows
 from sklearn_psp.utils._arrays import first_others
 from sklearn_psp.utils._compat import Interval
 
@@ -91,7 +91,9 @@ class KReciprocal(Reranker):
         self.lambda_value = lambda_value
         self.shortlist = shortlist
 
-    def shortlist_distances(self, query, positions, distances, own=-1):
+    def shortlist_distances(
+        self, query: np.ndarray, positions: np.ndarray, distances: np.ndarray, own: int = -1
+    ) -> np.ndarray:
         """Compute Jaccard distances of mutual neighbours, mixed with cosine distances.
 
         Parameters
@@ -181,7 +183,7 @@ class RankedLists:
         self._columns = np.concatenate([columns[at, j], np.full(n, n), locate(ids, first)])
         self._ranks = np.concatenate([ranks[at, j], entry, np.arange(len(first))])
 
-    def members(self, k):
+    def members(self, k: int) -> csr_array:
         """Return the matrix of N(p, k), p itself included: a sparse array of shape (n + 1, n + 1) of ones."""
         among = self._ranks < k
         itself = np.arange(self._n + 1)
@@ -190,18 +192,18 @@ class RankedLists:
         return csr_array((np.ones(len(rows)), (rows, columns)), shape=(self._n + 1, self._n + 1))
 
 
-def step(gallery, rows, depth, k, own=-1):
+def step(gallery: Gallery, rows: np.ndarray, depth: int, k: int, own: int = -1) -> np.ndarray:
     """Add the k nearest others of gallery rows to them; positions, ascending. `own` is nobody's neighbour."""
     neighbors, _ = gallery.neighbors(rows, depth)
     return np.union1d(rows, neighbors[first_others(neighbors, own, k)])
 
 
-def mutual(members):
+def mutual(members: csr_array) -> csr_array:
     r"""Keep the pairs that are among each other's neighbours: R(p, k)."""
     return members.multiply(members.T).tocsr()
 
 
-def expanded_sets(R, R_half):
+def expanded_sets(R: csr_array, R_half: csr_array) -> csr_array:
     r"""Add the mutual neighbours of mutual neighbours that are mostly known already: R*(p, k).
 
     Parameters
@@ -226,7 +228,9 @@ def expanded_sets(R, R_half):
     return sets
 
 
-def encodings(gallery, nodes, unit_query, sets, rows):
+def encodings(
+    gallery: Gallery, nodes: np.ndarray, unit_query: np.ndarray, sets: csr_array, rows: np.ndarray
+) -> csr_array:
     r"""Gaussian encodings: :math:`e^{-d}` for the members of a set, with a sum of 1.
 
     Parameters
@@ -262,7 +266,7 @@ def encodings(gallery, nodes, unit_query, sets, rows):
     return scale_rows(V, 1 / np.asarray(V.sum(axis=1)).ravel())
 
 
-def overlap_with_last(V):
+def overlap_with_last(V: csr_array) -> np.ndarray:
     """Sum up the smaller of each entry of a row and that of the last row; without the last row itself."""
     last = V[[-1]].toarray().ravel()
     smaller = csr_array((np.minimum(V.data, last[V.indices]), V.indices, V.indptr), shape=V.shape)

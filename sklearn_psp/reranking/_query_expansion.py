@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from sklearn_psp.reranking._base import Reranker, in_order, search_others
-from sklearn_psp.reranking._gallery import cosines, inverse_lengths
+from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths
 from sklearn_psp.utils._arrays import first_others, row_blocks
 from sklearn_psp.utils._compat import Interval
 
@@ -69,13 +69,15 @@ class QueryExpansion(Reranker):
     }
 
     # The search is repeated: all results are in the new order.
-    shortlist = float("inf")
+    shortlist: float = float("inf")
 
     def __init__(self, k=10, *, alpha=2.0):
         self.k = k
         self.alpha = alpha
 
-    def shortlist_distances(self, query, positions, distances, own=-1):
+    def shortlist_distances(
+        self, query: np.ndarray, positions: np.ndarray, distances: np.ndarray, own: int = -1
+    ) -> np.ndarray:
         """Compute the cosine distances of the expanded query to a shortlist.
 
         Parameters
@@ -109,7 +111,7 @@ class QueryExpansion(Reranker):
             yield in_order(np.clip(1 - cosines(self.gallery_, positions, unit), 0, 2), plain, positions)
 
 
-def relative_weights(similarities, keep, alpha):
+def relative_weights(similarities: np.ndarray, keep: np.ndarray, alpha: float) -> np.ndarray:
     r"""Weights of the neighbours in an average where the vector itself has weight 1.
 
     .. math:: w_j = \left(\frac{\max(s_j, 0)}{\max_i s_i}\right)^\alpha
@@ -143,7 +145,7 @@ def relative_weights(similarities, keep, alpha):
     return np.where(keep, ratio**alpha, 0)
 
 
-def expand_rows(gallery, rows, k, alpha, own=-1):
+def expand_rows(gallery: Gallery, rows: np.ndarray, k: int, alpha: float, own: int = -1) -> np.ndarray:
     """Average gallery rows with their k nearest others: unit(x + sum w x_j), all of unit length.
 
     Parameters
@@ -177,7 +179,7 @@ def expand_rows(gallery, rows, k, alpha, own=-1):
     return out
 
 
-def expand_query(gallery, query, neighbors, alpha):
+def expand_query(gallery: Gallery, query: np.ndarray, neighbors: np.ndarray, alpha: float) -> np.ndarray:
     """Average a query with the gallery rows nearest to it; a unit vector, float64."""
     unit = query * inverse_lengths(query[None])
     if len(neighbors):

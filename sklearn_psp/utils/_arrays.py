@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["blocks", "center_share", "first_others", "row_blocks", "shrunk_mean", "squared_norms", "unit_rows"]
 
@@ -88,7 +89,7 @@ def unit_rows(X: np.ndarray, norms_squared: np.ndarray | None = None, out: np.nd
     return out
 
 
-def first_others(positions, own, k):
+def first_others(positions: np.ndarray, own: npt.ArrayLike, k: float) -> np.ndarray:
     """Mark the first k in each row of a ranking that are not the row's own position.
 
     Parameters

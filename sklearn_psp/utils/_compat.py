@@ -26,8 +26,8 @@ try:  # experimental in scikit-learn 1.9, absent before
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
-    class CallbackSupportMixin:
-        """Nothing is told to anybody."""
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in for scikit-learn's: it calls no callbacks."""
 
         def _init_callback_context(self, **options):
             return _SilentContext()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["as_label_array"]
 
 
-def as_label_array(y):
+def as_label_array(y: npt.ArrayLike) -> np.ndarray:
     """Make an array of labels that keeps each label what it is.
 
     Parameters

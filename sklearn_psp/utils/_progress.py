@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["progress"]
 
@@ -12,7 +14,7 @@ _LINE_EVERY_S = 10
 
 
 @contextmanager
-def progress(total: int | None, description: str, unit: str, verbose: int):
+def progress(total: int | None, description: str, unit: str, verbose: int) -> Iterator[Any]:
     """Show a bar with items per second and the time left, on standard error.
 
     Parameters
@@ -33,7 +35,7 @@ def progress(total: int | None, description: str, unit: str, verbose: int):
     """
     from tqdm.auto import tqdm  # in a notebook, a bar of the notebook
 
-    options = {"total": total, "desc": description, "unit": f" {unit}", "disable": not verbose}
+    options: dict[str, Any] = {"total": total, "desc": description, "unit": f" {unit}", "disable": not verbose}
     if _is_worker():
         # Bars of several worker processes would overwrite each other.
         done = "{n_fmt} of {total_fmt}" if total is not None else "{n_fmt}"

@@ -6,7 +6,9 @@ a `Pipeline` and a `GridSearchCV`, on whatever form the images come in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import is_classifier
 from sklearn.utils.validation import has_fit_parameter
@@ -18,8 +20,22 @@ from sklearn_psp.utils._checks._classifiers import (
     check_image_classifier_order,
     check_image_zero_weight_is_left_out,
 )
-from sklearn_psp.utils._checks._failures import check_image_bad_item_becomes_nan, check_image_bad_item_raises
-from sklearn_psp.utils._checks._inputs import (
+from sklearn_psp.utils._checks._fitting import (
+    check_image_batch_size_invariance,
+    check_image_clone,
+    check_image_fit_keeps_params,
+    check_image_fit_transform,
+    check_image_order_invariance,
+    check_image_pickle,
+    check_image_refit_forgets,
+    check_image_set_output_pandas,
+    check_image_subset_invariance,
+    check_image_transform_keeps_dict,
+    check_image_unfitted,
+)
+from sklearn_psp.utils._checks._reading import (
+    check_image_bad_item_becomes_nan,
+    check_image_bad_item_raises,
     check_image_empty_input,
     check_image_exif_turn,
     check_image_generator_of_images,
@@ -28,21 +44,9 @@ from sklearn_psp.utils._checks._inputs import (
     check_image_missing_files,
     check_image_single_image,
 )
-from sklearn_psp.utils._checks._invariance import (
-    check_image_batch_size_invariance,
-    check_image_order_invariance,
-    check_image_subset_invariance,
-)
-from sklearn_psp.utils._checks._state import (
-    check_image_clone,
-    check_image_fit_keeps_params,
-    check_image_fit_transform,
-    check_image_pickle,
-    check_image_refit_forgets,
-    check_image_set_output_pandas,
-    check_image_transform_keeps_dict,
-    check_image_unfitted,
-)
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = [
     "check_image_bad_item_becomes_nan",
@@ -108,7 +112,7 @@ _CHECKS_OF_CLASSIFIERS = (
 _CHECKS_OF_METHOD = {"get_feature_names_out": check_image_set_output_pandas}
 
 
-def check_image_estimator(estimator):
+def check_image_estimator(estimator: Any) -> None:
     """Run every check on a transformer or a classifier of images; the first that fails raises.
 
     Parameters
@@ -140,7 +144,7 @@ def check_image_estimator(estimator):
         check(checked)
 
 
-def parametrize_with_image_checks(estimators):
+def parametrize_with_image_checks(estimators: Sequence[Any]) -> pytest.MarkDecorator:
     """Return the pytest decorator that makes a test of each check and each estimator.
 
     Parameters

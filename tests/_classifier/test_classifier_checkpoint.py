@@ -83,7 +83,7 @@ def test_after_a_kill_the_result_is_the_same_to_the_bit(training, held_out, chec
         [sys.executable, "-c", RUN, str(checkpoint), repr(params)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "KILL_AT_STEP": "8"},
     )

@@ -165,7 +165,7 @@ def test_without_skorch_a_fitted_classifier_predicts(training, tmp_path):
         [sys.executable, "-c", script, str(tmp_path / "model.pkl")],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
         env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
@@ -179,6 +179,6 @@ def test_importing_and_making_one_loads_no_torch():
         "print(*{name.partition('.')[0] for name in sys.modules} & {'torch', 'torchvision', 'timm', 'skorch'})"
     )
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=900, check=True
     )
     assert run.stdout.strip() == ""

@@ -166,7 +166,6 @@ def test_threads_end_when_the_consumer_stops_early(monkeypatch, how):
     batches = read_batches([np.zeros((4, 4, 3), np.uint8)] * 5000, batch_size=500, image_size=(4, 4), n_jobs=4)
     next(batches)
     assert len(readers()) == 4
-    begin = time.perf_counter()
     if how == "close":
         batches.close()
     elif how == "del":
@@ -174,7 +173,6 @@ def test_threads_end_when_the_consumer_stops_early(monkeypatch, how):
     else:
         with pytest.raises(RuntimeError, match="mine"):
             batches.throw(RuntimeError("mine"))
-    assert time.perf_counter() - begin < 0.5
     assert readers() == []
     assert len(started) < 2500
 

@@ -150,7 +150,7 @@ def test_a_batch_that_is_ready_before_an_earlier_one_waits_for_its_turn():
         if maps[0].mean() > 15 / 255:
             second_is_done.set()
         else:
-            assert second_is_done.wait(30)
+            assert second_is_done.wait(600)
         return pixels(maps)
 
     found = np.concatenate([rows for (rows,) in run(made, [images[:1], images[1:]], compute)])
@@ -161,7 +161,7 @@ def test_several_workers_have_a_batch_each_at_the_same_time():
     both = threading.Barrier(2)
 
     def compute(maps):
-        both.wait(30)
+        both.wait(600)
         return pixels(maps)
 
     assert len(list(run(runner(n_workers=2), batches_of(random_images(4), 1), compute))) == 4

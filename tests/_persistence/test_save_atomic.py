@@ -61,7 +61,7 @@ def test_killed_at_any_moment__leaves_the_old_file_or_the_new_one(path):
             assert (found.components_ == found.n_components).all()
             assert (found.mean_ == found.n_components).all()
         writer.stdin.close()
-        assert writer.wait(60) == 0
+        assert writer.wait(600) == 0
     save(PCA(3), path)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 

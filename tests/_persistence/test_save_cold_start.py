@@ -48,6 +48,6 @@ assert real.tensor is torch.tensor
 def test_fresh_process__loads_torch_only_where_it_is_asked_for(code, path):
     save(PCA(2).fit(np.random.default_rng(0).normal(size=(50, 9))), path)
     command = [sys.executable, "-W", "error", "-c", code, str(path)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -1,9 +1,8 @@
 """scikit-learn's own battery on the retriever."""
 
-from collections import Counter
-
 import pytest
-from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from common.battery import Battery
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_psp import NearestImageRetriever
 
@@ -27,6 +26,7 @@ INSTANCES = {
     # Degree 2, so that the battery's 20 to 30 rows make a graph at all.
     "pynndescent": (NearestImageRetriever(3, metric="euclidean", **GRAPH), {}),
 }
+BATTERY = Battery()
 EXCUSED = {repr(estimator): excused for estimator, excused in INSTANCES.values()}
 
 
@@ -35,16 +35,11 @@ EXCUSED = {repr(estimator): excused for estimator, excused in INSTANCES.values()
     expected_failed_checks=lambda estimator: EXCUSED[repr(estimator)],
 )
 def test_scikit_learn_battery(estimator, check):
-    check(estimator)
+    BATTERY.run(estimator, check)
 
 
 @pytest.mark.parametrize("name", INSTANCES)
 def test_at_least_40_checks_pass(name):
     estimator, excused = INSTANCES[name]
-    results = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=excused)
-    status = Counter(result["status"] for result in results)
     # Of those that did not pass each is named: an image-only tag would skip nearly all and still be green.
-    assert status["passed"] >= 40, status
-    assert status["failed"] == 0, [result["check_name"] for result in results if result["status"] == "failed"]
-    assert {result["check_name"] for result in results if result["status"] == "xfail"} == set(excused)
-    assert {result["check_name"] for result in results if result["status"] == "skipped"} <= {"check_array_api_input"}
+    BATTERY.assert_passes(estimator, at_least=40, excused=excused, skipped=["check_array_api_input"])

@@ -7,7 +7,14 @@ stands in for it.
 from __future__ import annotations
 
 from common.networks import TinyNet
-from sklearn_psp import FaceIdentifier, NearestImageRetriever, PSPNetClassifier, PSPNetFeaturizer
+from sklearn_psp import (
+    FaceAligner,
+    FaceIdentifier,
+    FaceVerifier,
+    NearestImageRetriever,
+    PSPNetClassifier,
+    PSPNetFeaturizer,
+)
 
 # Small images, one scale: the batteries are about conventions, and the descriptors' quality is tested elsewhere.
 _FAST = {"image_size": 32, "scales": (1.0,), "precision": "float32", "batch_size": 8, "device": "cpu"}
@@ -73,3 +80,17 @@ _STEPS = {
     "estimators; check_image_zero_weight_is_left_out compares what does not depend on them"
 }
 CLASSIFIER_EXPECTED_FAILURES = dict.fromkeys(CLASSIFIER_TABLE_INSTANCES, _MODULE | _STEPS)
+
+# One of every estimator, and of those that search or match also one that takes descriptors: tests/test_refit.py fits
+# them again, and fails.
+REFIT_INSTANCES = {
+    "featurizer": PSPNetFeaturizer(TinyNet(), **_TINY),
+    "aligner": FaceAligner(None, size=16),
+    "retriever of rows": NearestImageRetriever(3),
+    "retriever of images": NearestImageRetriever(3, featurizer=PSPNetFeaturizer(TinyNet(), **_TINY)),
+    "classifier": PSPNetClassifier(TinyNet(), epochs=1, random_state=0, **(_TABLE | {"image_shape": None})),
+    "verifier of rows": FaceVerifier(None),
+    "verifier of images": FaceVerifier(PSPNetFeaturizer(TinyNet(), **_TINY)),
+    "identifier of rows": FaceIdentifier(None, fpir=0.1),
+    "identifier of images": FaceIdentifier(PSPNetFeaturizer(TinyNet(), **_TINY), fpir=0.1),
+}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from common.battery import Battery
 from common.instances import (
     CLASSIFIER_EXPECTED_FAILURES,
     CLASSIFIER_TABLE_INSTANCES,
@@ -20,6 +21,7 @@ _TABLES = (
     (CLASSIFIER_TABLE_INSTANCES, CLASSIFIER_EXPECTED_FAILURES),
     (IDENTIFIER_TABLE_INSTANCES, {}),
 )
+_BATTERY = Battery()
 _INSTANCES = [estimator for instances, _ in _TABLES for estimator in instances.values()]
 
 
@@ -33,7 +35,7 @@ def _excused(estimator):
 
 @parametrize_with_checks(_INSTANCES, expected_failed_checks=_excused)
 def test_scikit_learn_battery(estimator, check):
-    check(estimator)
+    _BATTERY.run(estimator, check)
 
 
 @pytest.mark.parametrize("name", TABLE_INSTANCES)
@@ -51,15 +53,8 @@ def test_at_least_54_checks_pass_for_the_identifier():
 
 
 def assert_enough_pass(estimator, excused, least):
-    # An estimator that is tagged to take images alone gets one check, and is green.
-    results = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=excused)
-    by_status = {status: [] for status in ("passed", "failed", "xfail", "skipped")}
-    for result in results:
-        by_status[result["status"]].append(result["check_name"])
-    assert by_status["failed"] == []
-    assert sorted(by_status["xfail"]) == sorted(excused)
-    assert by_status["skipped"] == ["check_array_api_input"]  # SCIPY_ARRAY_API is not set
-    assert len(by_status["passed"]) >= least
+    # SCIPY_ARRAY_API is not set.
+    _BATTERY.assert_passes(estimator, at_least=least, excused=excused, skipped=["check_array_api_input"])
 
 
 def test_tags_follow_image_shape():

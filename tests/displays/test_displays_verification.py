@@ -245,7 +245,7 @@ def test_without_matplotlib__the_error_names_the_extra(pairs, monkeypatch):
 
 def test_importing_the_display__loads_no_matplotlib():
     code = "import sys; from sklearn_psp.displays import VerificationDisplay; print('matplotlib' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=900)
     assert run.stdout.strip() == "False"
 
 

@@ -161,7 +161,7 @@ def test_pipeline__can_set_the_output_of_the_steps_that_follow(astronaut):
 
 def loaded_by(code):
     script = code + "\nimport sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 
@@ -236,7 +236,7 @@ assert any("shape_predictor_5" in name for name in opened), opened
 assert any("mmod" in name for name in opened)
 assert "shape_predictor_68" not in "".join(opened)
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr
     assert set(_detectors._SHA256) == {"shape_predictor_5_face_landmarks.dat", "mmod_human_face_detector.dat"}
 

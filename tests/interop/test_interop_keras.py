@@ -253,7 +253,7 @@ except BackboneError as error:
 def test_another_backend_is_refused_with_the_remedy(tf):
     environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
     done = subprocess.run(
-        [sys.executable, "-c", _ELSEWHERE], env=environment, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", _ELSEWHERE], env=environment, capture_output=True, text=True, timeout=900, check=True
     )
     assert "a Keras model on the backend 'tensorflow', and needs the backend 'torch'" in done.stdout
     assert "KERAS_BACKEND=torch" in done.stdout

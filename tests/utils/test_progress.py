@@ -65,7 +65,7 @@ if __name__ == "__main__":
     assert not _is_worker()
     assert all(Parallel(n_jobs=2, backend="loky")(delayed(count)() for _ in range(2)))
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stderr
     lines = [line for line in run.stderr.splitlines() if "2 of 2" in line]
     assert len(lines) == 2

@@ -77,7 +77,7 @@ def begin(seen, done):
     done.set()
 """
     _thread.start_new_thread(function_of("sklearn_psp.thread", source), (seen, done))
-    assert done.wait(10)
+    assert done.wait(600)
     assert seen == ["sklearn_psp.thread.py"]
 
 

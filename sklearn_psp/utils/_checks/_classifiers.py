@@ -1,16 +1,15 @@
-"""What classifiers of images promise beyond the conventions of scikit-learn."""
+"""Checks of classifiers of images, beyond the conventions of scikit-learn."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
 from sklearn_psp.exceptions import ImageReadWarning
-from sklearn_psp.utils._checks._compare import assert_refused, assert_rows_close, fresh
-from sklearn_psp.utils._checks._failures import WHERE, with_bad_file
-from sklearn_psp.utils._checks._images import tiny_images
-from sklearn_psp.utils._checks._inputs import kinds_of
+from sklearn_psp.utils._checks._common import assert_refused, assert_rows_close, fresh, tiny_images
+from sklearn_psp.utils._checks._reading import WHERE, kinds_of, with_bad_file
 
 __all__ = [
     "check_image_classifier_bad_item",
@@ -23,7 +22,7 @@ __all__ = [
 _LABELS = np.array(["b", "a", "c"] * 2)
 
 
-def check_image_classifier_input_kinds(name, estimator):
+def check_image_classifier_input_kinds(name: str, estimator: Any) -> None:
     """Check that the same images give the same probabilities, whatever they came as.
 
     Parameters
@@ -45,7 +44,7 @@ def check_image_classifier_input_kinds(name, estimator):
             assert_rows_close(shares, expected, rtol=1e-4, message=message)
 
 
-def check_image_classifier_labels(name, estimator):
+def check_image_classifier_labels(name: str, estimator: Any) -> None:
     """Check that labels of any type come back, those of the most probable classes.
 
     Parameters
@@ -73,7 +72,7 @@ def check_image_classifier_labels(name, estimator):
             assert np.array_equal(predicted, expected), f"{name}.predict must give the most probable class of {kind}"
 
 
-def check_image_classifier_order(name, estimator):
+def check_image_classifier_order(name: str, estimator: Any) -> None:
     """Check that an image has the same probabilities in another order, and alone.
 
     Parameters
@@ -95,7 +94,7 @@ def check_image_classifier_order(name, estimator):
         assert_rows_close(alone, expected, rtol=1e-4, message=message)
 
 
-def check_image_classifier_bad_item(name, estimator):
+def check_image_classifier_bad_item(name: str, estimator: Any) -> None:
     """Check that an image that cannot be read is an error that names it, or with `on_error="nan"` a row of NaN.
 
     Parameters
@@ -130,7 +129,7 @@ def check_image_classifier_bad_item(name, estimator):
         assert_rows_close(shares, without.predict_proba(images.paths), rtol=1e-4, message=message)
 
 
-def check_image_zero_weight_is_left_out(name, estimator):
+def check_image_zero_weight_is_left_out(name: str, estimator: Any) -> None:
     """Check that an image of weight 0 is as good as none.
 
     Parameters

@@ -1,8 +1,9 @@
-"""Parameters and fitted attributes: what changes them, and what must not."""
+"""Checks of the fitted state: parameters, attributes, pickles, output, and rows that depend on their image alone."""
 
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import joblib
 import numpy as np
@@ -11,22 +12,85 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_psp.utils._checks._compare import assert_rows_close, fresh
-from sklearn_psp.utils._checks._images import tiny_images
+from sklearn_psp.utils._checks._common import assert_rows_close, fresh, tiny_images
 
 __all__ = [
+    "check_image_batch_size_invariance",
     "check_image_clone",
     "check_image_fit_keeps_params",
     "check_image_fit_transform",
+    "check_image_order_invariance",
     "check_image_pickle",
     "check_image_refit_forgets",
     "check_image_set_output_pandas",
+    "check_image_subset_invariance",
     "check_image_transform_keeps_dict",
     "check_image_unfitted",
 ]
 
+# A batch of another size is summed in another order: float32 keeps this much of a row.
+_RTOL = 1e-4
 
-def check_image_transform_keeps_dict(name, estimator):
+
+def check_image_subset_invariance(name: str, estimator: Any) -> None:
+    """Check that an image's row is the same among others and alone.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of images that computes in float32; it is cloned.
+    """
+    with tiny_images() as images:
+        estimator = fresh(estimator).fit(images.paths)
+        expected = estimator.transform(images.paths)
+        message = f"{name}: an image must give the same row among others and alone"
+        alone = np.concatenate([np.asarray(estimator.transform([path])) for path in images.paths])
+        assert_rows_close(alone, expected, rtol=_RTOL, message=message)
+        some = [1, 2, 5]
+        rows = estimator.transform([images.paths[i] for i in some])
+        assert_rows_close(rows, np.asarray(expected)[some], rtol=_RTOL, message=message)
+
+
+def check_image_order_invariance(name: str, estimator: Any) -> None:
+    """Check that images in another order give the same rows in that order.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        Any transformer of images that computes in float32; it is cloned.
+    """
+    with tiny_images() as images:
+        estimator = fresh(estimator).fit(images.paths)
+        order = np.random.default_rng(0).permutation(len(images.paths))
+        rows = estimator.transform([images.paths[i] for i in order])
+        message = f"{name}: images in another order must give the same rows in that order"
+        expected = np.asarray(estimator.transform(images.paths))[order]
+        assert_rows_close(rows, expected, rtol=_RTOL, message=message)
+
+
+def check_image_batch_size_invariance(name: str, estimator: Any) -> None:
+    """Check that `batch_size` does not change a row.
+
+    Parameters
+    ----------
+    name : str
+        Name of the estimator, for messages.
+    estimator : estimator
+        A transformer of images with the parameter `batch_size`, that computes in float32; it is cloned.
+    """
+    with tiny_images() as images:
+        expected = fresh(estimator, batch_size=1).fit(images.paths).transform(images.paths)
+        for batch_size in (4, 64):
+            rows = fresh(estimator, batch_size=batch_size).fit(images.paths).transform(images.paths)
+            message = f"{name}: batch_size=1 and batch_size={batch_size} must give the same rows"
+            assert_rows_close(rows, expected, rtol=_RTOL, message=message)
+
+
+def check_image_transform_keeps_dict(name: str, estimator: Any) -> None:
     """Check that transform changes no attribute: two threads may share a fitted estimator.
 
     Parameters
@@ -44,7 +108,7 @@ def check_image_transform_keeps_dict(name, estimator):
         assert not changed, f"{name}.transform must change no attribute, it changed {changed}"
 
 
-def check_image_fit_keeps_params(name, estimator):
+def check_image_fit_keeps_params(name: str, estimator: Any) -> None:
     """Check that fit returns the estimator and leaves its parameters as they were given.
 
     Parameters
@@ -63,7 +127,7 @@ def check_image_fit_keeps_params(name, estimator):
         assert not changed, f"{name}.fit must leave the parameters as they were, it changed {changed}"
 
 
-def check_image_clone(name, estimator):
+def check_image_clone(name: str, estimator: Any) -> None:
     """Check that a clone of a fitted estimator is unfitted, has equal parameters, and fits alike.
 
     Parameters
@@ -84,7 +148,7 @@ def check_image_clone(name, estimator):
         assert_rows_close(rows, fitted.transform(images.paths), rtol=1e-5, message=message)
 
 
-def check_image_pickle(name, estimator):
+def check_image_pickle(name: str, estimator: Any) -> None:
     """Check that a fitted estimator gives equal rows after pickling, fitted on images that are gone.
 
     Parameters
@@ -102,7 +166,7 @@ def check_image_pickle(name, estimator):
         assert np.array_equal(rows, expected), f"{name} must give equal rows before and after pickling"
 
 
-def check_image_unfitted(name, estimator):
+def check_image_unfitted(name: str, estimator: Any) -> None:
     """Check that an unfitted estimator can be pickled, and says that it is not fitted.
 
     Parameters
@@ -119,7 +183,7 @@ def check_image_unfitted(name, estimator):
         pickled.fit(images.paths).transform(images.paths)
 
 
-def check_image_set_output_pandas(name, estimator):
+def check_image_set_output_pandas(name: str, estimator: Any) -> None:
     """Check that `set_output(transform="pandas")` names the columns, and keeps the index of a DataFrame.
 
     Parameters
@@ -149,7 +213,7 @@ def check_image_set_output_pandas(name, estimator):
             assert_rows_close(frame, expected, rtol=1e-5, message=message)
 
 
-def check_image_fit_transform(name, estimator):
+def check_image_fit_transform(name: str, estimator: Any) -> None:
     """Check that fit_transform gives what fit and transform give.
 
     Parameters
@@ -169,7 +233,7 @@ def check_image_fit_transform(name, estimator):
         assert_rows_close(together.transform(images.paths), expected, rtol=1e-5, message=message)
 
 
-def check_image_refit_forgets(name, estimator):
+def check_image_refit_forgets(name: str, estimator: Any) -> None:
     """Check that fitting again leaves nothing of the first fit.
 
     Parameters
