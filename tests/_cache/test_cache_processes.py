@@ -128,7 +128,7 @@ def test_file_grown_by_another_process__is_followed(store, tmp_path):
     grow = "store = open_store(sys.argv[1], max_bytes=300_000_000)\nfor start in range(0, 1000, 100):\n"
     grow += "    store.put(keys_of(range(start, start + 100)), np.full((100, 100_000), start, dtype=np.float16))"
     with start(grow, tmp_path) as process:
-        assert process.wait(60) == 0
+        assert process.wait(600) == 0
     assert os.stat(tmp_path / "features.rows").st_size > 100_000_000
     rows, found = store.get(keys_of([999, 5000]), 100_000)
     assert found.tolist() == [True, False]

@@ -379,7 +379,7 @@ def test_the_consumers_warnings_pass_while_images_are_read(monkeypatch):
     def read(data):
         with decoding():
             decoders_at_work.set()
-            warned.wait(5)
+            warned.wait(600)
             warnings.warn("from the decoder", UserWarning, stacklevel=1)
         return np.zeros((4, 4, 3), np.uint8)
 
@@ -388,7 +388,7 @@ def test_the_consumers_warnings_pass_while_images_are_read(monkeypatch):
         iter([[np.zeros((4, 4, 3), np.uint8)], [b""], [b""], [b""]]), batch_size=1, image_size=(4, 4)
     )
     next(batches)
-    assert decoders_at_work.wait(5)
+    assert decoders_at_work.wait(600)
     with pytest.warns(UserWarning, match="from the consumer") as caught:
         warnings.warn("from the consumer", UserWarning, stacklevel=1)
     warned.set()

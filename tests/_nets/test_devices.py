@@ -93,7 +93,7 @@ def observed():
         n_started = executor.submit(work).result()
     both, before = threading.Barrier(2), settings()
     with one_core_threads(2) as executor:
-        cores = list(executor.map(lambda i: (both.wait(60), torch.get_num_threads())[1], range(2)))
+        cores = list(executor.map(lambda i: (both.wait(600), torch.get_num_threads())[1], range(2)))
         during = settings()
     return {"cores": cores, "n_started": n_started, "settings": [before, during, settings()]}
 
