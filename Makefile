@@ -54,6 +54,7 @@ lint: $(VENV)/.installed-test
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
+	$(RUN) -m towncrier build --draft --version 0 >/dev/null
 	$(RUN) -m pytest -q tests/test_docstrings.py
 	$(RUN) -m pytest -q --doctest-modules --doctest-glob='*.rst' --ignore=docs/conf.py --ignore=docs/_build \
 		--ignore=docs/auto_examples --ignore=docs/generated sklearn_psp $(wildcard docs)
