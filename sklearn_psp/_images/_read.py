@@ -217,7 +217,7 @@ def read_batches(
     image_shape: Any = None,
     skip: Callable[[bytes], bool] | None = None,
     rows: Sequence[int] | None = None,
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Read the images of X in batches of one size, ahead of the consumer.
 
     Parameters
@@ -291,7 +291,7 @@ class _Read(NamedTuple):
     skipped: bool = False
 
 
-def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Iterator[ImageBatch]:
+def _hand_out(ready: Callable[[int, int], np.ndarray], n: int, batch_size: int) -> Generator[ImageBatch, None, None]:
     """Cut batches from an array that needs neither decoding nor another size."""
     for start in range(0, n, batch_size):
         rows = range(start, min(start + batch_size, n))
@@ -313,7 +313,9 @@ def _slots(
         raise ImageInputError(_NO_BATCH)
 
 
-def _read(images: Images, work: Generator[tuple[Any, list], None, None], on_error: str) -> Iterator[ImageBatch]:
+def _read(
+    images: Images, work: Generator[tuple[Any, list], None, None], on_error: str
+) -> Generator[ImageBatch, None, None]:
     with quiet_decoders(), contextlib.closing(work):
         for (rows, stack), results in work:
             failures = tuple(

@@ -148,7 +148,7 @@ class PartModel(nn.Module):
 
     def embed(self, parts: torch.Tensor) -> torch.Tensor:
         """Return the global features, centred, of unit length, of local features (n, n_parts, n_channels)."""
-        parts = cast(torch.Tensor, self.pooling.project(parts))
+        parts = self.pooling.project(parts)
         weights = self._weights(len(parts))
         if self.pooling.aggregation == "concat":
             aggregated = (parts * weights[..., None]).flatten(1)
@@ -180,7 +180,7 @@ class PartModel(nn.Module):
 
     def _weights(self, n: int) -> torch.Tensor:
         """Return the weights of parts, (n_parts,) or, where some are left out, (n, n_parts)."""
-        weights = cast(torch.Tensor, self.pooling.weights)
+        weights = self.pooling.weights
         learned = self.learned_weights()
         if learned is not None:
             weights = weights * learned

@@ -110,7 +110,7 @@ class Identities:
         Identities
             The gallery. One that is empty keeps the threshold that was there.
         """
-        labels = retriever.labels_
+        labels = np.asarray(retriever.labels_)
         people, codes = sorted_names(labels) if len(labels) else (labels, np.empty(0, dtype=np.intp))
         open_set = before
         if len(people):
@@ -270,7 +270,7 @@ class Identities:
         if len(unknown):
             hint = did_you_mean(str(unknown[0]), map(str, self.people.tolist()))
             raise UnknownIdError(f"nobody is enrolled as {listed(unknown)}; {hint}people_ lists everybody")
-        gone = self.retriever.ids_[np.isin(self.retriever.labels_, given)]
+        gone = self.retriever.ids_[np.isin(np.asarray(self.retriever.labels_), given)]
         return self.of(copy(self.retriever).remove(gone), self.nonmated, rule, self.open_set)
 
     # ------------------------------------------------------------------------------------------------- answers
@@ -399,7 +399,9 @@ class Identities:
             nearest = self.nearest(rows)
             columns["name"][valid] = self.names_of(nearest)
             columns["score"][valid] = as_score(nearest.similarity, self.metric)
-            columns["source"][valid] = self.retriever.metadata_["source"].to_numpy()[nearest.position]
+            sources = self.retriever.metadata_
+            assert sources is not None  # every enrolled image has its source there
+            columns["source"][valid] = sources["source"].to_numpy()[nearest.position]
             second = nearest.runner_up >= 0
             columns["runner_up"][np.flatnonzero(valid)[second]] = self.people[nearest.runner_up[second]]
             columns["runner_up_score"][valid] = as_score(nearest.runner_up_similarity, self.metric)

@@ -46,7 +46,7 @@ def check_image_size(image_size, own: tuple[int, int] = (224, 224)) -> tuple[int
     if isinstance(image_size, str) and image_size == "auto":
         return own
     pair = (image_size, image_size) if isinstance(image_size, Integral) else tuple(image_size)
-    if len(pair) != 2 or not all(isinstance(side, Integral) and side > 0 for side in pair):
+    if len(pair) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in pair):
         raise ValueError(
             f"image_size={image_size!r} must be 'auto', a positive int or (height, width), both positive ints"
         )
@@ -61,7 +61,7 @@ def check_scales(scales) -> tuple[float, ...]:
     ValueError
         If there is none, or one is not a positive number.
     """
-    if not len(scales) or not all(isinstance(scale, Real) and 0 < scale < np.inf for scale in scales):
+    if not len(scales) or not all(isinstance(scale, Real) and 0 < float(scale) < np.inf for scale in scales):
         raise ValueError(f"scales={scales!r} must hold at least one number, all of them above 0; (1.0,) is one scale")
     return tuple(float(scale) for scale in scales)
 
@@ -87,7 +87,7 @@ def check_bin_sizes(bin_sizes) -> tuple[tuple[int, int], ...]:
         if not (
             isinstance(level, tuple | list)
             and len(level) == 2
-            and all(isinstance(bins, Integral) and bins > 0 for bins in level)
+            and all(isinstance(bins, Integral) and int(bins) > 0 for bins in level)
         ):
             raise ValueError(
                 f"bin_sizes={bin_sizes!r}: {given!r} must be a positive int, for a square grid, or (rows, columns)"
