@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +166,7 @@ class _Extraction:
             finally:  # what was computed before an error is kept
                 self.source.finish()
 
-    def _unknown(self, batches: Iterable[ImageBatch]) -> Iterator[tuple[list[Name], np.ndarray]]:
+    def _unknown(self, batches: Iterable[ImageBatch]) -> Generator[tuple[list[Name], np.ndarray], None, None]:
         """Yield (names, images) in full batches of what the network has to see; note or place all the rest."""
         batcher, stored = Batcher(self.batch_size), []
         for batch in batches:

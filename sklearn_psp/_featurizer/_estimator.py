@@ -467,7 +467,7 @@ class PSPNetFeaturizer(PackedStateMixin, TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        vars(self).update(adapted_state(vars(self)))
+        self.__dict__.update(adapted_state(self.__dict__))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -357,6 +357,7 @@ def resolve_model(
         "seed": seed,
     }
     backbone = _nets.load_backbone(_nets.BackboneRequest(**request), refresh=True)
+    scales: tuple[float, ...]
     if isinstance(params["scales"], str):
         scales = (1.0,) if backbone.for_one_size else _AUTO_SCALES
     else:

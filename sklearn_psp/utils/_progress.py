@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["progress"]
 
@@ -12,7 +14,7 @@ _LINE_EVERY_S = 10
 
 
 @contextmanager
-def progress(total: int | None, description: str, unit: str, verbose: int):
+def progress(total: int | None, description: str, unit: str, verbose: int) -> Iterator[Any]:
     """Show a bar with items per second and the time left, on standard error.
 
     Parameters
@@ -46,6 +48,6 @@ def progress(total: int | None, description: str, unit: str, verbose: int):
         yield bar
 
 
-def _is_worker():
+def _is_worker() -> bool:
     """Tell whether this is a process of joblib or multiprocessing."""
     return multiprocessing.parent_process() is not None
