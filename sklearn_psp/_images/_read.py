@@ -132,7 +132,7 @@ def map_images(
     title: str,
     verbose: int,
     note: str = "while working on {image}",
-) -> Iterator[tuple[int, str, T | ImageRefusedError]]:
+) -> Generator[tuple[int, str, T | ImageRefusedError], None, None]:
     """Do something with every image at full size, in threads that read and work ahead of the consumer.
 
     Parameters
@@ -155,7 +155,7 @@ def map_images(
 
     Returns
     -------
-    iterator of (int, str, object)
+    generator of (int, str, object)
         In the order of the images: the position in X, the source (as of `describe_source`), and what `work` returned,
         or the `ImageRefusedError` that says why the image could not be decoded. Closing the iterator ends its threads.
 
@@ -176,7 +176,7 @@ def map_images(
 
 def _map(
     images: Images, work: Callable[[np.ndarray], T], n_threads: int, note: str, title: str, verbose: int
-) -> Iterator[tuple[int, str, T | ImageRefusedError]]:
+) -> Generator[tuple[int, str, T | ImageRefusedError], None, None]:
     def decode_and_work(position: int, given: Any) -> tuple[int, str, T | ImageRefusedError]:
         row, source = images.row(position), describe_source(given)
         try:
@@ -243,7 +243,7 @@ def read_batches(
 
     Returns
     -------
-    iterator of ImageBatch
+    generator of ImageBatch
         In the order of X. Memory is bounded: while the consumer holds a batch, two more batches (or two images a
         thread, if that is more) are read or being read. Closing the iterator ends its threads.
 

@@ -48,6 +48,6 @@ def progress(total: int | None, description: str, unit: str, verbose: int) -> It
         yield bar
 
 
-def _is_worker():
+def _is_worker() -> bool:
     """Tell whether this is a process of joblib or multiprocessing."""
     return multiprocessing.parent_process() is not None

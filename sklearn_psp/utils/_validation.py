@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ __all__ = [
 _SIDE_STEP = 16
 
 
-def check_image_size(image_size, own: tuple[int, int] = (224, 224)) -> tuple[int, int]:
+def check_image_size(image_size: Any, own: tuple[int, int] = (224, 224)) -> tuple[int, int]:
     """Return (height, width) of an int or a pair.
 
     Parameters
@@ -53,7 +54,7 @@ def check_image_size(image_size, own: tuple[int, int] = (224, 224)) -> tuple[int
     return int(pair[0]), int(pair[1])
 
 
-def check_scales(scales) -> tuple[float, ...]:
+def check_scales(scales: Any) -> tuple[float, ...]:
     """Return scales as a tuple of floats.
 
     Raises
@@ -74,7 +75,7 @@ def scaled_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
     return height, width
 
 
-def check_bin_sizes(bin_sizes) -> tuple[tuple[int, int], ...]:
+def check_bin_sizes(bin_sizes: Any) -> tuple[tuple[int, int], ...]:
     """Return the levels of a pyramid as (rows, columns).
 
     Raises
@@ -97,7 +98,7 @@ def check_bin_sizes(bin_sizes) -> tuple[tuple[int, int], ...]:
     return tuple((int(rows), int(columns)) for rows, columns in levels)
 
 
-def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
+def check_part_weights(part_weights: Any, n_parts: int) -> np.ndarray:
     """Return the weights of the parts.
 
     Parameters
@@ -127,7 +128,7 @@ def check_part_weights(part_weights, n_parts: int) -> np.ndarray:
     return weights
 
 
-def check_projection(projection, n_levels: int, n_channels: int) -> np.ndarray | None:
+def check_projection(projection: Any, n_levels: int, n_channels: int) -> np.ndarray | None:
     """Return the matrices that the local features of each level are multiplied by.
 
     Parameters
@@ -173,7 +174,7 @@ def check_projection(projection, n_levels: int, n_channels: int) -> np.ndarray |
     return matrices
 
 
-def check_labels(y, n_images: int) -> np.ndarray:
+def check_labels(y: Any, n_images: int) -> np.ndarray:
     """Return labels of any type as integers from 0.
 
     Parameters
