@@ -63,7 +63,6 @@ def in_threads(folder, job, featurizers):
         [sys.executable, "-c", SCRIPT.replace("JOB", job), str(path)],
         capture_output=True,
         text=True,
-        timeout=250,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parent,
     )
