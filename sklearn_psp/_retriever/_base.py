@@ -212,7 +212,8 @@ class BaseRetriever(BaseEstimator):
         ----------
         radius : float, default=None
             Largest distance, inclusive, in the metric. None: 0.05 for "cosine", which in descriptors of the default
-            `PSPNetFeaturizer` finds duplicates that were re-encoded, resized or mirrored; has to be given for "euclidean".
+            `PSPNetFeaturizer` finds duplicates that were re-encoded, resized or mirrored; has to be given for
+            "euclidean".
         chains : bool, default=False
             Whether groups may be chains.
 
