@@ -63,6 +63,8 @@ def retrieve(search: Any, queries: Any, n_neighbors: int | None = None, where: A
         raise_failures(failures)
     found = retriever.retrieve(X, n_neighbors, where)
     warn_of_failures(failures, "images cannot be searched for and have no results")
-    names = None if queries is None or retriever.featurizer is not None else own_index(queries)
-    # The retriever numbers the descriptors it was given; their images have names.
-    return found if names is None else found.assign(query=names[found["query"].to_numpy()])
+    names = None if X is queries else own_index(queries)
+    if names is None or (retriever.featurizer is not None and own_index(X) is not None):
+        return found  # the retriever has named the queries itself
+    # It numbered the descriptors it was given; their images have names.
+    return found.assign(query=names[found["query"].to_numpy()])
