@@ -140,14 +140,29 @@ def describe_images(
             rows, failures = fit_describe(featurizer, X, y, on_error=on_error)
         else:
             rows, failures = describe(featurizer, X, on_error=on_error)
-    rows = check_array(rows, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
+    # scikit-learn's check swaps the warning filters of the whole process for a moment, which other threads may be at:
+    # what a featurizer of ours gives needs no check.
+    if not _are_descriptors(rows):
+        rows = check_array(rows, dtype=np.float32, order="C", ensure_all_finite=False, input_name=name)
     return Descriptions(rows, failures)
+
+
+def _are_descriptors(rows: Any) -> bool:
+    return (
+        type(rows) is np.ndarray
+        and rows.dtype == np.float32
+        and rows.ndim == 2
+        and rows.size > 0
+        and rows.flags.c_contiguous
+    )
 
 
 def describe_rows(estimator: Any, X: Any, *, reset: bool) -> Descriptions:
     """Take X for descriptors, which scikit-learn checks for an estimator; `reset` notes the features of X there."""
-    rows = validate_data(estimator, X, reset=reset, dtype=np.float32, order="C", ensure_all_finite=False)
-    return Descriptions(rows, failures_frame())
+    named = reset or hasattr(estimator, "feature_names_in_")
+    if named or not _are_descriptors(X) or X.shape[1] != estimator.n_features_in_:
+        X = validate_data(estimator, X, reset=reset, dtype=np.float32, order="C", ensure_all_finite=False)
+    return Descriptions(X, failures_frame())
 
 
 class FaceDescriptors:

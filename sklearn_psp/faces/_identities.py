@@ -378,7 +378,7 @@ class Identities:
         if failures is None or failures.empty:
             return named
         without = self._named(no_boxes(failures["index"].to_numpy()), None, unknown_prior)
-        without["reason"] = pd.Series(failures["reason"], dtype=object)
+        without["reason"] = pd.Series(failures["reason"].tolist(), dtype=np.dtype(object))
         parts = [part for part in (named, without) if len(part)]
         return pd.concat(parts, ignore_index=True).sort_values("image", kind="stable", ignore_index=True)
 

@@ -117,8 +117,12 @@ def failed_pairs(pairs: Pairs, reasons: Mapping[int, str]) -> pd.DataFrame:
             for side, places in enumerate((pairs.first, pairs.second))
             for pair in np.flatnonzero(np.isin(places, list(reasons)))
         ]
-    frame = pd.DataFrame(sorted(rows, key=lambda row: row[0]), columns=["index", "side", "source", "reason"])
-    return frame.astype({"index": np.int64})
+    rows.sort(key=lambda row: row[0])
+    # Of arrays, as `failures_frame` and for its reason.
+    frame = {"index": np.array([pair for pair, *_ in rows], dtype=np.int64)}
+    for i, name in enumerate(("side", "source", "reason"), start=1):
+        frame[name] = np.array([row[i] for row in rows], dtype=object)
+    return pd.DataFrame(frame)
 
 
 def pairs_error(error: ImageReadError, pairs: Pairs) -> ImageReadError | None:

@@ -403,8 +403,11 @@ class FaceVerifier(PackedValuesMixin, ClassifierMixin, BaseEstimator):
             }
         )
         if self.on_error == "nan":
-            said = (errors["side"] + ": " + errors["reason"]).groupby(errors["index"]).agg("; ".join)
-            table["reason"] = said.reindex(table.index).astype(object).where(lambda reason: reason.notna(), None)
+            reasons = np.full(len(table), None, dtype=object)
+            for pair, side, reason in zip(errors["index"].tolist(), errors["side"], errors["reason"], strict=True):
+                said = f"{side}: {reason}"
+                reasons[pair] = said if reasons[pair] is None else f"{reasons[pair]}; {said}"
+            table["reason"] = pd.Series(reasons, dtype=reasons.dtype)
         return table if index is None else table.set_axis(index)
 
     def _is_single(self, image: Any) -> bool:

@@ -78,8 +78,15 @@ def failures_frame(failures: Iterable[Failure] = ()) -> pd.DataFrame:
     DataFrame
         One row per failure with the columns `index` (position in X), `source` and `reason`.
     """
-    rows = [(failure.index, failure.source, failure.reason) for failure in failures]
-    return pd.DataFrame(rows, columns=["index", "source", "reason"]).astype({"index": np.int64})
+    listed = list(failures)
+    # Of arrays, without a dtype for pandas to convert to: it would swap the warning filters of all threads to do so.
+    return pd.DataFrame(
+        {
+            "index": np.array([failure.index for failure in listed], dtype=np.int64),
+            "source": np.array([failure.source for failure in listed], dtype=object),
+            "reason": np.array([failure.reason for failure in listed], dtype=object),
+        }
+    )
 
 
 def warn_of_failures(

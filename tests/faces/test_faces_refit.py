@@ -44,7 +44,8 @@ def stop(*args, **kwargs):
 
 
 def assert_left_alone(estimator, call, error, answers):
-    before, expected = state(estimator), answers(estimator)
+    expected = answers(estimator)  # first: what is looked at may be kept for the next time
+    before = state(estimator)
     with pytest.raises(error):
         call(estimator)
     assert state(estimator) == before
@@ -120,7 +121,7 @@ CHANGES = {
 
 
 def identifier_answers(fitted):
-    return fitted.predict(IMAGES), fitted.predict_proba(IMAGES), fitted.retriever_.labels_
+    return fitted.predict(IMAGES), fitted.predict_proba(IMAGES), fitted.retriever_.labels_, fitted.retriever_.ids_
 
 
 def identifier():
