@@ -256,7 +256,7 @@ def read_arrays(path: str | os.PathLike, info: zipfile.ZipInfo, stated: dict[str
 def _reader(path, name, place, size, checksum):
     def read():
         data = np.empty(size, dtype=np.uint8)
-        view, done = memoryview(data), 0
+        view, done = data.data, 0
         with open(path, "rb", buffering=0) as file:
             file.seek(place)
             while done < size:

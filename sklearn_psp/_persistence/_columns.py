@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ _REMEDY = (
 )
 
 
-def encode_array(values, *, name="values"):
+def encode_array(values: Any, *, name: str = "values") -> dict[str, Any]:
     """Turn a column into plain arrays.
 
     Parameters
@@ -62,7 +63,7 @@ def encode_array(values, *, name="values"):
     return state if values.ndim == 1 else {**state, "shape": list(values.shape)}
 
 
-def decode_array(state):
+def decode_array(state: dict[str, Any]) -> Any:
     """Make the column again that `encode_array` took.
 
     Parameters
@@ -79,7 +80,7 @@ def decode_array(state):
     return values.reshape(state["shape"]) if "shape" in state else values
 
 
-def encode_frame(frame):
+def encode_frame(frame: pd.DataFrame) -> dict[str, Any]:
     """Turn a table into plain arrays.
 
     Parameters
@@ -107,7 +108,7 @@ def encode_frame(frame):
     }
 
 
-def decode_frame(state):
+def decode_frame(state: dict[str, Any]) -> pd.DataFrame:
     """Make the table again that `encode_frame` took.
 
     Parameters

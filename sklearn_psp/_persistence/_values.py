@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,13 @@ def hash_tensors(tensors: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(tensors).data).hexdigest()
 
 
-class PackedValuesMixin:
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator as _Estimator
+else:
+    _Estimator = object
+
+
+class PackedValuesMixin(_Estimator):
     """The state of an estimator that has tables among its attributes: for a file without pickle they are packed."""
 
     def __getstate__(self):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
 import warnings
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_flipped_byte_of_the_directory__is_an_error_or_changes_nothing(part, pat
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with contextlib.suppress(PersistenceError):
+        with suppress(PersistenceError):
             np.testing.assert_array_equal(load(path).components_, expected)
 
 
