@@ -262,7 +262,7 @@ class RowStore:
             found = db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
         return None if found is None else found[0]
 
-    def remember(self, name: str, value: str) -> str | None:
+    def remember(self, name: str, value: str) -> str:
         """Keep a setting; the first to do so decides, among all processes.
 
         Parameters
@@ -280,7 +280,8 @@ class RowStore:
         if self.recall(name) is None:
             with self._index.writing() as db:
                 db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, value))
-        return self.recall(name)
+        # None where the cache was emptied meanwhile: nothing was decided before, then.
+        return self.recall(name) or value
 
     def flush(self) -> None:
         """Bring everything to the disk: a loss of power then loses nothing."""
