@@ -181,7 +181,7 @@ def load_backbone(request: BackboneRequest, *, refresh: bool = False) -> Backbon
     Parameters
     ----------
     request : BackboneRequest
-        What was asked for.
+        The backbone, its weights and its images.
     refresh : bool, default=False
         Whether a module of the user's own is copied anew (at fit) or its last copy is taken (ever after).
 
@@ -214,7 +214,7 @@ def pack_weights(request: BackboneRequest, sha256: str | None) -> np.ndarray:
     Parameters
     ----------
     request : BackboneRequest
-        What was asked for.
+        The backbone, its weights and its images.
     sha256 : str or None
         Hash the weights had at fit; None before fit, when the module's own are taken.
 
@@ -251,7 +251,7 @@ def module_with(module: nn.Module, tensors: np.ndarray) -> nn.Module:
     module : torch.nn.Module
         The architecture.
     tensors : ndarray of shape (n_bytes,), uint8
-        What `pack_weights` returned.
+        Tensors packed by `pack_weights`.
 
     Returns
     -------

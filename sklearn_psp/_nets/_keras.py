@@ -118,7 +118,7 @@ class KerasModules:
         module : keras.Model
             The model.
         request : BackboneRequest
-            What was asked for.
+            The backbone, its weights and its images.
         name : str
             Name of the model's class.
 

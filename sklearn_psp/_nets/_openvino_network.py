@@ -36,7 +36,7 @@ class OpenVINONetwork:
     precision : {"float32", "bfloat16", "float16"}
         In which it computes.
     views : Views
-        What it sees of an image.
+        Sizes at which it sees an image, and whether mirrored.
 
     Raises
     ------

@@ -86,7 +86,7 @@ class PackagedLibrary:
         Parameters
         ----------
         request : BackboneRequest
-            What was asked for.
+            The backbone, its weights and its images.
         name : str
             Name of the network.
 

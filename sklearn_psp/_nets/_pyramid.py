@@ -197,8 +197,8 @@ class PyramidPooling(nn.Module):
     def project(self, features: Features) -> Features:
         """Multiply local features (n, n_parts, channels) by the matrices of their levels.
 
-        Without a projection they are returned as they are. Tensors and arrays give the same, but for rounding; arrays
-        the same bits, however many images they hold.
+        Without a projection they are returned as they are. Tensors and arrays give the same, except for rounding;
+        arrays the same bits, however many images they hold.
 
         Parameters
         ----------

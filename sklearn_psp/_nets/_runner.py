@@ -43,7 +43,7 @@ class Runner:
         Settings with which the network is run. A batch is halved, with one warning, when the device's memory does not
         hold it.
     views : Views
-        What the network sees of an image.
+        Sizes at which the network sees an image, and whether mirrored.
     """
 
     def __init__(self, backbone: Backbone, pooling: PyramidPooling, *, device: torch.device, plan: Plan, views: Views):
@@ -215,7 +215,7 @@ class MapRows:
     backbone : Backbone
         The network.
     views : Views
-        What it sees of an image.
+        Sizes at which it sees an image, and whether mirrored.
     """
 
     def __init__(self, backbone: Backbone, views: Views):

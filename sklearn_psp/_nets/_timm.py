@@ -42,7 +42,7 @@ class TimmLibrary:
         Parameters
         ----------
         request : BackboneRequest
-            What was asked for.
+            The backbone, its weights and its images.
         name : str
             Name of the model in timm, with or without the tag of its weights.
 
@@ -110,7 +110,7 @@ class TorchModules:
         module : torch.nn.Module
             The module.
         request : BackboneRequest
-            What was asked for.
+            The backbone, its weights and its images.
         name : str
             Name of the module's class.
 

@@ -31,7 +31,7 @@ class TorchNetwork:
     precision : {"float32", "bfloat16", "float16"}
         In which it computes.
     views : Views
-        What it sees of an image.
+        Sizes at which it sees an image, and whether mirrored.
     compiled : bool, default=False
         Whether torch compiles it.
     """

@@ -61,7 +61,7 @@ class TorchvisionLibrary:
         Parameters
         ----------
         request : BackboneRequest
-            What was asked for.
+            The backbone, its weights and its images.
         name : str
             Name of the model in `torchvision.models`.
 
