@@ -27,7 +27,8 @@ from sklearn_psp.utils._tables import check_rows
 
 __all__ = ["PSPNetClassifier"]
 
-_FEATURIZER = PSPNetFeaturizer._parameter_constraints
+# Parameters of the featurizer that a classifier decides itself.
+_ITS_OWN = {"batch_size", "center", "compile", "normalize", "projection"}
 _LEFT_OUT = "could not be read and are left out"
 # Fitted attributes that not every fit sets.
 _OPTIONAL = ("errors_", "feature_names_in_", "n_features_in_")
@@ -172,9 +173,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
     """
 
     _parameter_constraints = {
-        **{name: _FEATURIZER[name] for name in ("backbone", "weights", "output_stride", "image_size", "resize")},
-        **{name: _FEATURIZER[name] for name in ("scales", "flip", "bin_sizes", "part_order", "pooling", "gem_power")},
-        **{name: _FEATURIZER[name] for name in ("part_weights", "aggregation")},
+        **{name: rule for name, rule in PSPNetFeaturizer._parameter_constraints.items() if name not in _ITS_OWN},
         "reduce_dim": [Interval(Integral, 1, None, closed="left"), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "part_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -196,8 +195,6 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         "checkpoint": [str, os.PathLike, None],
         "warm_start": ["boolean"],
         "callbacks": [tuple, list, None],
-        **{name: _FEATURIZER[name] for name in ("image_shape", "on_error", "device", "precision", "runtime")},
-        **{name: _FEATURIZER[name] for name in ("n_jobs", "cache", "cache_size", "random_state", "verbose")},
     }
 
     def __init__(
@@ -321,7 +318,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         PSPNetClassifier
             The fitted estimator.
         """
-        _need_skorch()
+        import_optional_dependency("skorch", extra="train", purpose="training")
         from sklearn_psp._classifier._fitting import EpochHooks, Fitting
         from sklearn_psp._classifier._labelled import labelled, labelled_validation
         from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
@@ -375,21 +372,19 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         PSPNetClassifier
             The estimator. The centre of the features, and projections to start from, are those of the first call.
         """
-        _need_skorch()
+        import_optional_dependency("skorch", extra="train", purpose="training")
         from sklearn_psp._classifier._fitting import Fitting
         from sklearn_psp._classifier._labelled import labelled
         from sklearn_psp._classifier._settings import ClassifierSettings, FittedModel
 
-        settings = ClassifierSettings.of(self.get_params(deep=False)).for_one_epoch()
-        previous = FittedModel.of(self.__dict__)
-        known = None if previous is None else {name: vars(self)[name] for name in _OPTIONAL if name in vars(self)}
-        X, attributes = self._checked_rows(X, known)
+        settings, previous = ClassifierSettings.of(self.get_params(deep=False)), FittedModel.of(self.__dict__)
+        X, attributes = self._checked_rows(X, None if previous is None else self.__dict__)
+        attributes.pop("errors_", None)
         data = labelled(X, y, sample_weight, image_shape=self.image_shape)
         settings.check()
-        fitting = Fitting(settings, data, previous=previous)
+        fitting = Fitting(settings.for_one_epoch(), data, previous=previous)
         fitting.describe()
         warn_of_failures(fitting.failures, f"images {_LEFT_OUT}")
-        attributes.pop("errors_", None)
         if self.on_error == "nan":
             attributes["errors_"] = fitting.failures
         return self._take(attributes | fitting.partial_fit(classes).attributes())
@@ -471,8 +466,8 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     def _scores(self, X: Any) -> Descriptions:
         check_is_fitted(self)
-        features, failures = self.featurizer_.describe(self._checked_rows(X, self.__dict__)[0], on_error=None)
-        return Descriptions(features @ self.coef_.T + self.intercept_, failures)
+        rows, failures = self.featurizer_.describe(self._checked_rows(X, self.__dict__)[0], on_error=None)
+        return Descriptions(rows @ self.coef_.T + self.intercept_, failures)
 
     def _warned_scores(self, X: Any) -> np.ndarray:
         scores, failures = self._scores(X)
@@ -480,11 +475,8 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         return scores
 
     def _checked_rows(self, X: Any, known: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Validate X as scikit-learn does where it is 2-D; images are validated as they are read.
-
-        Returns X and the attributes that a fit takes from it: scikit-learn sets those of a stand-in. With `known`
-        attributes, X must have the columns that they say.
-        """
+        """Validate a table as scikit-learn does, against known columns; return it with the columns that it has."""
+        # scikit-learn notes the columns on a stand-in: a fit that fails must not leave them.
         stand_in = object.__new__(type(self))
         stand_in.__dict__ |= {name: item for name, item in vars(self).items() if name not in _OPTIONAL} | (known or {})
         X = check_rows(stand_in, X, reset=known is None)
@@ -492,8 +484,7 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
 
     def _take(self, attributes: dict[str, Any]) -> PSPNetClassifier:
         """Become fitted, in one step."""
-        others = {name: item for name, item in vars(self).items() if name not in _OPTIONAL}
-        self.__dict__ = others | attributes
+        self.__dict__ = {name: item for name, item in vars(self).items() if name not in _OPTIONAL} | attributes
         return self
 
     def __getstate__(self):
@@ -505,7 +496,3 @@ class PSPNetClassifier(PackedStateMixin, CallbackSupportMixin, ClassifierMixin, 
         tags.input_tags.two_d_array = self.image_shape is not None
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _need_skorch():
-    import_optional_dependency("skorch", extra="train", purpose="training")

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sklearn_psp import _nets
@@ -17,7 +18,7 @@ from sklearn_psp._images import Images, ImageStream, SomeImages, raise_missing
 from sklearn_psp._nets import PyramidPooling
 from sklearn_psp._training import ImageBackbone, PartModel, fingerprint, trainable_copy
 from sklearn_psp.exceptions import ImageReadError
-from sklearn_psp.utils._descriptions import Failure
+from sklearn_psp.utils._descriptions import failures_frame
 from sklearn_psp.utils._progress import progress
 from sklearn_psp.utils._validation import check_bin_sizes
 
@@ -168,16 +169,16 @@ class Described:
         Local features; or the global one in their place, where nothing between the two is trained.
     data : Labelled
         Without the images that could not be read.
+    failures : DataFrame
+        Those images, as of `Descriptions`.
     left_out : list of int
-        Places of those.
-    failures : list of Failure
-        Why they could not be read.
+        Their places in the data.
     """
 
     parts: np.ndarray
     data: Labelled
+    failures: pd.DataFrame
     left_out: list[int] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
 
     def without_parts(self) -> Described:
         """Give up the features, which take more memory than all else."""
@@ -214,27 +215,27 @@ def describe(
     """
     if data.images is not None and featurizer.on_error == "raise":
         raise_missing(data.images)  # at once, not block by block
+    model = model_of(featurizer)
+    feature = model.global_features if aggregated else model.local_features
     blocks: list[np.ndarray] = []
-    failures: list[Failure] = []
+    failed: list[pd.DataFrame] = []
     seen = _Seen(data, with_keys)
     n_images = None if data.images is None else data.images.n_images
-    extracted = model_of(featurizer)
-    feature = extracted.global_features if aggregated else extracted.local_features
     with progress(n_images, "describing images", "image", verbose) as bar:
         for images in seen.blocks():
-            features, failed = extracted.extract(images, feature)
+            features, failures = model.extract(images, feature)
             blocks.append(features[:, None] if aggregated else features.astype(np.float16))
-            failures += [Failure(*row) for row in failed.itertuples(index=False)]
+            failed.append(failures)
             bar.update(len(features))
     parts = np.concatenate(blocks)
     data = seen.data()
-    left_out = np.flatnonzero(np.isnan(parts[:, 0, 0])) if failures else np.empty(0, dtype=np.intp)
+    failures = pd.concat(failed, ignore_index=True) if any(map(len, failed)) else failures_frame()
+    if failures.empty:
+        return Described(parts, data, failures)
+    left_out = np.flatnonzero(np.isnan(parts[:, 0, 0])).tolist()
     if len(left_out) == len(parts):
-        raise ImageReadError("none of the images could be read, there is nothing to fit")
-    if not len(left_out):
-        return Described(parts, data)
-    places = left_out.tolist()
-    return Described(np.delete(parts, left_out, axis=0), data.without(places), places, failures)
+        raise ImageReadError("none of the images could be read, there is nothing to fit", failures)
+    return Described(np.delete(parts, left_out, axis=0), data.without(left_out), failures, left_out)
 
 
 class _Seen:

@@ -279,7 +279,7 @@ class Fitting:
             return
         self.described = self._describe(self.data, with_keys=with_keys)
         self.data, self.left_out = self.described.data, self.described.left_out
-        self.failures = failures_frame(self.described.failures)
+        self.failures = self.described.failures
 
     def _describe_validation(self, *, with_keys: bool) -> None:
         if self.validation is None or self._is_done():
@@ -287,7 +287,7 @@ class Fitting:
         # Where the network is trained too: an image that cannot be read shows before the first epoch, not after it.
         judged = self._describe(self.validation, with_keys=with_keys)
         self.judged = judged if self.settings.train == "head" else judged.without_parts()
-        self.validation, self.validation_failures = judged.data, failures_frame(judged.failures)
+        self.validation, self.validation_failures = judged.data, judged.failures
 
     def _describe(self, data: Labelled, *, with_keys: bool) -> Described:
         aggregated = not self.settings.needs_parts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-import secrets
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -199,20 +199,13 @@ class ClassifierSettings:
                     raise UnidentifiedError(f"{name} is or holds {error}") from error
         return found
 
-    def continuity(self) -> dict[str, str]:
-        """Return a fingerprint of each parameter without whose change an optimizer's state remains useful."""
+    def continuity(self) -> dict[str, Any]:
+        """Return a digest of each parameter with whose change an optimizer's state is of no use any more."""
         # The features are compared on their own; callbacks do not make an optimizer; and a seed is drawn once.
         left_out = {"backbone", "callbacks", "epochs"} | _IRRELEVANT
         if not isinstance(self.random_state, int | np.integer):
             left_out.add("random_state")
-        found = {}
-        for name, value in self.params.items():
-            if name not in left_out:
-                try:
-                    found[name] = fingerprint(value)
-                except UnidentifiedError:
-                    found[name] = secrets.token_hex()  # equal to none: it may have changed
-        return found
+        return {name: _digest(value) for name, value in self.params.items() if name not in left_out}
 
     def training(self, frozen: PSPNetFeaturizer, classes: np.ndarray, seed: int) -> Settings:
         """Return the settings of a training.
@@ -253,11 +246,19 @@ class ClassifierSettings:
         )
 
 
+def _digest(value: Any) -> Any:
+    """Return a digest of a value within this process; of what cannot be pickled, such as a lambda, the value itself."""
+    try:
+        return joblib.hash(value)
+    except Exception:
+        return tuple(value) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True)
 class Continuation:
     """The state from which a training goes on, of the parameters and the seed that it had."""
 
-    continuity: dict[str, str]
+    continuity: dict[str, Any]
     seed: int
     state: dict[str, Any]
 
