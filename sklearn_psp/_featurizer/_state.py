@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_psp._persistence import is_saving, pack_featurizer, unpack_featurizer
+from sklearn_psp._featurizer._packing import pack_featurizer, unpack_featurizer
+from sklearn_psp._persistence import is_saving
 from sklearn_psp.exceptions import RuntimeFallbackWarning
 from sklearn_psp.utils._compat import _fit_context
 from sklearn_psp.utils._optional import is_installed
@@ -68,7 +69,7 @@ class PackedStateMixin:
     """The state of an estimator with a network and tables: for a file without pickle it is packed."""
 
     def __getstate__(self) -> Any:
-        state = super().__getstate__()
+        state: Any = super().__getstate__()
         return pack_featurizer(state, _read_weights) if is_saving() else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

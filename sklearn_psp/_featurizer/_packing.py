@@ -1,4 +1,4 @@
-"""A featurizer's state as skops can hold it, and back.
+"""State of a featurizer in a saved file: what of its network is there.
 
 ============================  ==================================================================
 always in the file            parameters, tables, centre, precision, sha256 of the weights
@@ -11,14 +11,19 @@ weights only                  a module of the user's own; `load` is given the ar
 
 from __future__ import annotations
 
-from sklearn_psp._persistence._arrays import hold
-from sklearn_psp._persistence._names import class_name
-from sklearn_psp._persistence._values import (
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sklearn_psp._persistence import (
     UNPACK,
     SavedWeights,
     TrainedWeights,
+    class_name,
     given_module,
     hash_tensors,
+    hold,
     mark,
     note_module,
     pack_values,
@@ -30,7 +35,9 @@ __all__ = ["pack_featurizer", "unpack_featurizer"]
 _NAMED = (None, "default", "download")
 
 
-def pack_featurizer(state, read_weights):
+def pack_featurizer(
+    state: dict[str, Any], read_weights: Callable[[dict[str, Any], str | None], np.ndarray]
+) -> dict[str, Any]:
     """Turn the state of a featurizer into what skops can hold.
 
     Parameters
@@ -47,7 +54,7 @@ def pack_featurizer(state, read_weights):
     """
     state = dict(state)
     request, module = state.get("_request"), state.get("backbone")
-    modules = {}
+    modules: dict[int, np.ndarray] = {}
     if request is not None:
         sha256 = state["backbone_info_"]["sha256"]
         own = not isinstance(request["backbone"], str)
@@ -83,7 +90,7 @@ def _packed(tensors):
     return {"tensors": hold(tensors, key=own_sha256), "own_sha256": own_sha256}
 
 
-def unpack_featurizer(state, make_module):
+def unpack_featurizer(state: dict[str, Any], make_module: Callable[[Any, np.ndarray], Any]) -> dict[str, Any]:
     """Turn what `pack_featurizer` returned into the attributes of a featurizer.
 
     Parameters
