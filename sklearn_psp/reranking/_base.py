@@ -12,7 +12,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_psp._indexes import ExactIndex
-from sklearn_psp.reranking._gallery import Gallery
+from sklearn_psp.reranking._neighbors import GalleryNeighbors
 from sklearn_psp.utils._arrays import blocks, first_others
 from sklearn_psp.utils._compat import _fit_context
 
@@ -84,7 +84,7 @@ class Reranker(BaseEstimator):
             raise TypeError(f"index has to have n_samples and query(Q, k), got {index!r}; None searches exactly")
         # With an index the vectors have been checked by whoever built it, and removed rows may hold anything.
         vectors = validate_data(self, X, dtype=np.float32, order="C", ensure_all_finite=index is None)
-        self.gallery_ = Gallery(vectors, ExactIndex(vectors, metric="euclidean") if index is None else index)
+        self.gallery_ = GalleryNeighbors(vectors, ExactIndex(vectors, metric="euclidean") if index is None else index)
         return self
 
     def rerank(

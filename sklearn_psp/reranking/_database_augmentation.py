@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import inverse_lengths
+from sklearn_psp.reranking._neighbors import inverse_lengths
 from sklearn_psp.reranking._query_expansion import expand_query, expand_rows
 from sklearn_psp.utils._arrays import row_blocks
 from sklearn_psp.utils._compat import Interval

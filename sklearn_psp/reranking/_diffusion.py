@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths, locate, scale_rows
+from sklearn_psp.reranking._neighbors import GalleryNeighbors, cosines, inverse_lengths, locate, scale_rows
 from sklearn_psp.utils._arrays import first_others
 from sklearn_psp.utils._compat import Interval
 
@@ -135,12 +135,12 @@ class Diffusion(Reranker):
         self.gallery_.similarities(candidates, self.k)
 
 
-def affinity(gallery: Gallery, ids: np.ndarray, k: int, gamma: float, own: int = -1) -> csr_array:
+def affinity(gallery: GalleryNeighbors, ids: np.ndarray, k: int, gamma: float, own: int = -1) -> csr_array:
     """Affinity of gallery rows, each with its k nearest in the whole gallery; the larger of both directions.
 
     Parameters
     ----------
-    gallery : Gallery
+    gallery : GalleryNeighbors
         The gallery.
     ids : ndarray of shape (n,), int
         Positions of the rows, ascending.

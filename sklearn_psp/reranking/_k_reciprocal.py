@@ -8,7 +8,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from sklearn_psp.reranking._base import Reranker
-from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths, locate, pair_cosines, scale_rows
+from sklearn_psp.reranking._neighbors import (
+    GalleryNeighbors,
+    cosines,
+    inverse_lengths,
+    locate,
+    pair_cosines,
+    scale_rows,
+)
 from sklearn_psp.utils._arrays import first_others
 from sklearn_psp.utils._compat import Interval
 
@@ -152,7 +159,7 @@ class RankedLists:
 
     Parameters
     ----------
-    gallery : Gallery
+    gallery : GalleryNeighbors
         The gallery.
     ids : ndarray of shape (n,), int
         Positions of the rows, ascending.
@@ -192,7 +199,7 @@ class RankedLists:
         return csr_array((np.ones(len(rows)), (rows, columns)), shape=(self._n + 1, self._n + 1))
 
 
-def step(gallery: Gallery, rows: np.ndarray, depth: int, k: int, own: int = -1) -> np.ndarray:
+def step(gallery: GalleryNeighbors, rows: np.ndarray, depth: int, k: int, own: int = -1) -> np.ndarray:
     """Add the k nearest others of gallery rows to them; positions, ascending. `own` is nobody's neighbour."""
     neighbors, _ = gallery.neighbors(rows, depth)
     return np.union1d(rows, neighbors[first_others(neighbors, own, k)])
@@ -229,13 +236,13 @@ def expanded_sets(R: csr_array, R_half: csr_array) -> csr_array:
 
 
 def encodings(
-    gallery: Gallery, nodes: np.ndarray, unit_query: np.ndarray, sets: csr_array, rows: np.ndarray
+    gallery: GalleryNeighbors, nodes: np.ndarray, unit_query: np.ndarray, sets: csr_array, rows: np.ndarray
 ) -> csr_array:
     r"""Gaussian encodings: :math:`e^{-d}` for the members of a set, with a sum of 1.
 
     Parameters
     ----------
-    gallery : Gallery
+    gallery : GalleryNeighbors
         The gallery.
     nodes : ndarray of shape (n,), int
         Position of each node in the gallery; the last is the query.

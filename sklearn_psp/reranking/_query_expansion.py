@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from sklearn_psp.reranking._base import Reranker, in_order, search_others
-from sklearn_psp.reranking._gallery import Gallery, cosines, inverse_lengths
+from sklearn_psp.reranking._neighbors import GalleryNeighbors, cosines, inverse_lengths
 from sklearn_psp.utils._arrays import first_others, row_blocks
 from sklearn_psp.utils._compat import Interval
 
@@ -145,12 +145,12 @@ def relative_weights(similarities: np.ndarray, keep: np.ndarray, alpha: float) -
     return np.where(keep, ratio**alpha, 0)
 
 
-def expand_rows(gallery: Gallery, rows: np.ndarray, k: int, alpha: float, own: int = -1) -> np.ndarray:
+def expand_rows(gallery: GalleryNeighbors, rows: np.ndarray, k: int, alpha: float, own: int = -1) -> np.ndarray:
     """Average gallery rows with their k nearest others: unit(x + sum w x_j), all of unit length.
 
     Parameters
     ----------
-    gallery : Gallery
+    gallery : GalleryNeighbors
         The gallery.
     rows : ndarray of shape (r,), int
         Positions.
@@ -179,7 +179,7 @@ def expand_rows(gallery: Gallery, rows: np.ndarray, k: int, alpha: float, own: i
     return out
 
 
-def expand_query(gallery: Gallery, query: np.ndarray, neighbors: np.ndarray, alpha: float) -> np.ndarray:
+def expand_query(gallery: GalleryNeighbors, query: np.ndarray, neighbors: np.ndarray, alpha: float) -> np.ndarray:
     """Average a query with the gallery rows nearest to it; a unit vector, float64."""
     unit = query * inverse_lengths(query[None])
     if len(neighbors):

@@ -20,7 +20,7 @@ from sklearn_psp.utils._checks._classifiers import (
     check_image_classifier_order,
     check_image_zero_weight_is_left_out,
 )
-from sklearn_psp.utils._checks._fitting import (
+from sklearn_psp.utils._checks._fitted_state import (
     check_image_batch_size_invariance,
     check_image_clone,
     check_image_fit_keeps_params,

@@ -16,7 +16,7 @@ from sklearn_psp.reranking import (
     Reranker,
     make_reranker,
 )
-from sklearn_psp.reranking._gallery import LazyRows
+from sklearn_psp.reranking._neighbors import LazyRows
 
 from . import oracles
 from .conftest import RERANKERS, View, clustered

@@ -11,10 +11,10 @@ from scipy.sparse import csr_array
 
 from sklearn_psp.utils._arrays import first_others, row_blocks, squared_norms
 
-__all__ = ["Gallery", "LazyRows", "cosines", "inverse_lengths", "locate", "pair_cosines", "scale_rows"]
+__all__ = ["GalleryNeighbors", "LazyRows", "cosines", "inverse_lengths", "locate", "pair_cosines", "scale_rows"]
 
 
-class Gallery:
+class GalleryNeighbors:
     """Gallery of a re-ranker, with the neighbours and cosines of its rows that have been computed so far.
 
     Nothing is computed before it is asked for, and nothing of it is pickled.
@@ -121,7 +121,7 @@ def inverse_lengths(X: np.ndarray) -> np.ndarray:
     return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths != 0)
 
 
-def pair_cosines(gallery: Gallery, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def pair_cosines(gallery: GalleryNeighbors, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Cosines of pairs of gallery rows, float64; 0 where a row is all zeros."""
     values = np.empty(len(rows))
     for part in row_blocks(len(rows), gallery.X.shape[1]):
@@ -130,7 +130,7 @@ def pair_cosines(gallery: Gallery, rows: np.ndarray, columns: np.ndarray) -> np.
     return values * gallery.inverse_lengths(rows) * gallery.inverse_lengths(columns)
 
 
-def cosines(gallery: Gallery, positions: np.ndarray, unit_query: np.ndarray) -> np.ndarray:
+def cosines(gallery: GalleryNeighbors, positions: np.ndarray, unit_query: np.ndarray) -> np.ndarray:
     """Cosines of gallery rows with one query of length 1 (float64), float64.
 
     Not a matrix product: that would give copies of one vector results that differ in the last bits.
