@@ -224,7 +224,8 @@ class FeatureMaps(nn.Module):
     method : str, default="forward"
         The method of `network` that gives the maps; by name, so that a deep copy calls its own.
     layout : {"nchw", "nhwc", "tokens"}, default="nchw"
-        Layout of the method's output: maps, maps with the channels last (Swin), or (n, tokens, channels) of a transformer.
+        Layout of the method's output: maps, maps with the channels last (Swin), or (n, tokens, channels) of a
+        transformer.
     n_prefix_tokens : int, default=0
         Class and register tokens in front of the grid, which are dropped.
     grid : tuple of two ints or None, default=None
