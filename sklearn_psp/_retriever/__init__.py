@@ -6,10 +6,8 @@ import numpy as np
 
 from sklearn_psp._retriever._estimator import NearestImageRetriever
 from sklearn_psp._retriever._retrieve import retrieve
-from sklearn_psp.utils._names import shown
-from sklearn_psp.utils._tables import own_index, source_names
 
-__all__ = ["NearestImageRetriever", "own_index", "retrieve", "searched_vectors", "shown", "source_names"]
+__all__ = ["NearestImageRetriever", "retrieve", "searched_vectors"]
 
 
 def searched_vectors(retriever: NearestImageRetriever) -> np.ndarray:
