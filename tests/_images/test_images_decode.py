@@ -154,7 +154,7 @@ def test_reading_leaves_torch_threads_alone(jpegs):
 
 ODD_IMAGES = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "odd_images"
 
-pytestmark = pytest.mark.skipif(not ODD_IMAGES.is_dir(), reason="../shared/data is absent")
+with_odd_images = pytest.mark.skipif(not ODD_IMAGES.is_dir(), reason="../shared/data is absent")
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +162,7 @@ def files():
     return sorted(str(path) for path in ODD_IMAGES.rglob("*") if path.is_file())
 
 
+@with_odd_images
 def test_every_odd_file_is_decoded_or_refused_with_a_reason(files, capsys):
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as escaped:
@@ -179,6 +180,7 @@ def test_every_odd_file_is_decoded_or_refused_with_a_reason(files, capsys):
     assert len(files) - len(failures) >= 0.75 * len(files)
 
 
+@with_odd_images
 def test_odd_files_give_the_same_as_path_and_as_pil_image(files):
     compared = 0
     for name in files[::4]:
