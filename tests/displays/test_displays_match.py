@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from common.transformers import ColourGrid
+from common.transformers import DescribingGrid
 
 from sklearn_psp import FaceVerifier
 from sklearn_psp.displays import MatchDisplay, ShownMatch
@@ -14,12 +14,13 @@ PAIRS = [(0, 1), (2, 3), (4, 5), (0, 2), (1, 4), (3, 5), (0, 3)]
 SAME = [1, 1, 1, 0, 0, 0, 1]
 
 
-class Colours(ColourGrid):
+class Colours(DescribingGrid):
     """Mean colours, of unit length once compared."""
 
-    def transform(self, X):
+    def describe(self, X, *, on_error="nan"):
         """Describe without the centre, which would be that of few images."""
-        return super().transform(X) + self.center_ - 100
+        described = super().describe(X, on_error=on_error)
+        return described._replace(rows=described.rows + self.center_ - 100)
 
 
 @pytest.fixture(scope="module")
