@@ -143,9 +143,9 @@ def steps(device):
     backbone = _nets.load_backbone(request)
 
     def bare(pass_size):
-        trunk = trainable_copy(backbone.module, backbone.image_size, "all").to(device)
+        network = trainable_copy(backbone.module, backbone.image_size, "all").to(device)
         head = torch.nn.Linear(backbone.n_channels, 10).to(device)
-        optimizer = torch.optim.Adam([*trunk.parameters(), *head.parameters()], lr=1e-4)
+        optimizer = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=1e-4)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=on_gpu)
 
         def epoch():
@@ -154,7 +154,7 @@ def steps(device):
                 for some in np.array_split(rows, max(1, len(rows) // pass_size)):
                     images = torch.from_numpy(X[some]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
                     with autocast:
-                        scores = head(trunk(images).amax((2, 3)))
+                        scores = head(network(images).amax((2, 3)))
                     classes = torch.from_numpy(y[some]).to(device)
                     loss = torch.nn.functional.cross_entropy(scores.float(), classes) * len(some) / len(rows)
                     loss.backward()

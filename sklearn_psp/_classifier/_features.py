@@ -64,7 +64,7 @@ def frozen_featurizer(settings: ClassifierSettings, previous: FittedModel | None
     settings : ClassifierSettings
         The parameters.
     previous : FittedModel or None, default=None
-        The model that training goes on from.
+        The fitted model that training continues from.
 
     Returns
     -------

@@ -87,7 +87,7 @@ class Fitting:
     validation : Labelled or None, default=None
         The validation data that were given.
     previous : FittedModel or None, default=None
-        The model that training goes on from.
+        The fitted model that training continues from.
 
     Attributes
     ----------

@@ -256,7 +256,7 @@ def _digest(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Continuation:
-    """The state from which a training goes on, of the parameters and the seed that it had."""
+    """The state in which a training ended, with its parameters and its seed."""
 
     continuity: dict[str, Any]
     seed: int

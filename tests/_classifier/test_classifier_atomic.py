@@ -90,7 +90,7 @@ def test_after_a_failed_fit_a_fitted_classifier_answers_as_before(rows, train, v
     np.testing.assert_array_equal(after[1], before[1])
     assert after[2] == before[2]
     assert all(after[3][name] is item for name, item in before[3].items())
-    # And goes on, with its optimizer, as one that nothing has happened to.
+    # And training continues, with its optimizer, as that of a classifier without the failure.
     model.partial_fit(*rows)
     untouched.partial_fit(*rows)
     np.testing.assert_array_equal(model.coef_, untouched.coef_)

@@ -1,4 +1,4 @@
-"""A training that was killed goes on, and ends as if nothing had happened."""
+"""A training that was killed is resumed, and ends as if nothing had happened."""
 
 from __future__ import annotations
 

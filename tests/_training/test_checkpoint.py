@@ -1,4 +1,4 @@
-"""A run on disk: written whole or not at all, of one run, and gone on with bit by bit."""
+"""A run on disk: written whole or not at all, of one run, and resumed bit by bit."""
 
 from __future__ import annotations
 
