@@ -28,12 +28,6 @@ _OF_ROWS = [name for name in REFIT_INSTANCES if "rows" in name]
 _SHARES = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 _BEFORE_THE_END = (1, 2, 3, 5, 8, 12)
 
-# Estimators that do not keep the promise yet: {test: names}. Goal: none.
-NOT_YET = {
-    "test_bad_image": {"featurizer", "retriever of images"},
-    "test_interrupted_at_any_time": {*REFIT_INSTANCES} - {"aligner"},
-}
-
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -41,21 +35,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def _one_thread():
     with one_thread():
         yield
-
-
-def every(names):
-    """Make a test of each of these estimators; those that do not keep its promise yet may fail."""
-
-    def decorate(test):
-        marked = [
-            pytest.param(name, marks=pytest.mark.xfail(strict=False, reason="its fit is not made in one step yet"))
-            if name in NOT_YET.get(test.__name__, ())
-            else name
-            for name in names
-        ]
-        return pytest.mark.parametrize("name", marked)(test)
-
-    return decorate
 
 
 def images(seed, n=24):
@@ -162,7 +141,7 @@ class Interrupted:
                 raise KeyboardInterrupt
 
 
-@every(_OF_IMAGES)
+@pytest.mark.parametrize("name", _OF_IMAGES)
 def test_bad_image(name, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\n cut short")
@@ -171,13 +150,13 @@ def test_bad_image(name, tmp_path):
     assert_nothing_changes(name, X, y, ValueError)
 
 
-@every(_WITH_LABELS)
+@pytest.mark.parametrize("name", _WITH_LABELS)
 def test_too_few_labels(name):
     X, y = data(name, seed=1)
     assert_nothing_changes(name, X, y[:-1], ValueError)
 
 
-@every(_OF_ROWS)
+@pytest.mark.parametrize("name", _OF_ROWS)
 def test_rows_of_several_widths(name):
     X, y = data(name, seed=1)
     wide = np.zeros(9, dtype=np.float32)
@@ -185,7 +164,7 @@ def test_rows_of_several_widths(name):
     assert_nothing_changes(name, X, y, ValueError)
 
 
-@every(REFIT_INSTANCES)
+@pytest.mark.parametrize("name", REFIT_INSTANCES)
 def test_invalid_parameter(name):
     fitted = fit(name)
     expected = answers(name, fitted)
@@ -199,7 +178,7 @@ def test_invalid_parameter(name):
     assert same(answers(name, fitted), expected)
 
 
-@every(REFIT_INSTANCES)
+@pytest.mark.parametrize("name", REFIT_INSTANCES)
 def test_interrupted_at_any_time(name):
     """Before the one step in which a fit takes effect all is old, after it all is new, and nothing is in between."""
     arguments = _arguments(name, *data(name, seed=1))
