@@ -108,7 +108,7 @@ SETTINGS = pytest.mark.parametrize("setting", ["default", "set"])
 def observed():
     """What holds in a process with two cores by default, and after its user has set three."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, timeout=120)
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, timeout=900)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
