@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common.ids import without_addresses
 from PIL import Image, ImageOps
 
 from sklearn_psp._images import _sources, read_image
@@ -143,7 +144,7 @@ def test_multi_image_jpeg_gives_its_first(encode, china):
         (os.curdir, "directory; pass the paths"),
         (os.devnull, "not a regular file"),
     ],
-    ids=repr,
+    ids=without_addresses,
 )
 def test_what_is_no_image_is_refused_with_the_reason(source, reason):
     with pytest.raises(ImageReadError, match=reason) as caught:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common.ids import without_addresses
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -120,7 +121,7 @@ def test_length_of_a_stream_is_unknown_and_its_items_come_in_order_only(batches)
         (17, "It is of type int: yield lists, arrays or tensors"),
         (np.zeros((2, 3, 8, 9)), r"item 1 is no batch.*transpose\(0, 2, 3, 1\)"),
     ],
-    ids=repr,
+    ids=without_addresses,
 )
 def test_items_that_are_no_batches_are_refused_with_the_remedy(expected, item, message):
     with pytest.raises(ImageInputError, match=message):
