@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sklearn_psp._images._containers import as_images, is_labelled_stream, labelled_batches
-from sklearn_psp._images._decode import quiet_decoders
 from sklearn_psp._images._pixels import ImageRefusedError, resize_image
 from sklearn_psp._images._read import (
     ImageBatch,
@@ -13,7 +12,6 @@ from sklearn_psp._images._read import (
     read_image,
     resolve_n_threads,
     thumbnail,
-    work_ahead,
 )
 from sklearn_psp._images._sources import (
     Images,
@@ -40,7 +38,6 @@ __all__ = [
     "is_path",
     "labelled_batches",
     "map_images",
-    "quiet_decoders",
     "quote_source",
     "raise_missing",
     "read_batches",
@@ -48,5 +45,4 @@ __all__ = [
     "resize_image",
     "resolve_n_threads",
     "thumbnail",
-    "work_ahead",
 ]
