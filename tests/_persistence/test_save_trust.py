@@ -26,7 +26,7 @@ from sklearn_psp import NearestImageRetriever, PSPNetFeaturizer
 from sklearn_psp._persistence import _names, load, save
 from sklearn_psp.exceptions import PersistenceError, UntrustedTypeError
 from sklearn_psp.reranking import Reranker
-from sklearn_psp.reranking._table import RERANKERS
+from sklearn_psp.reranking._registry import RERANKERS
 
 LARGE = np.random.default_rng(0).normal(size=(200, 300))
 
