@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import threading
-import warnings
-from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -15,12 +12,11 @@ import torchvision.io  # noqa: F401  (loads the operators of torch.ops.image)
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sklearn_psp._images._pixels import ImageRefusedError, compose_on_white, rgb_from_array
+from sklearn_psp.utils._warnings import quiet_thread
 
 __all__ = [
     "decode_jpeg",
-    "decoding",
     "exif_orientation",
-    "quiet_decoders",
     "rgb_from_bytes",
     "rgb_from_image",
     "rgb_from_pillow",
@@ -65,7 +61,7 @@ def rgb_from_bytes(data: bytes) -> np.ndarray:
         raise ImageRefusedError("it is empty (0 bytes)")
     file_format = "JPEG" if bytes(data[:3]) == _JPEG_MAGIC else None
     try:
-        with decoding(), Image.open(io.BytesIO(data)) as image:
+        with quiet_thread(), Image.open(io.BytesIO(data)) as image:
             file_format = image.format or file_format
             _check_size(image)
             # Grey and RGB only: CMYK and YCCK come in Adobe's inverted flavour, on which decoders differ.
@@ -95,7 +91,7 @@ def rgb_from_image(image: Image.Image) -> np.ndarray:
         RGB.
     """
     try:
-        with decoding():
+        with quiet_thread():
             if isinstance(image, ImageFile.ImageFile):  # others were made in memory: no small file became a huge image
                 _check_size(image)
             with _LOADING:
@@ -245,47 +241,3 @@ def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return image
-
-
-# Pillow warns about odd files, and a warning must neither escape nor, under `-W error`, decide whether an image is
-# readable. `warnings.catch_warnings` cannot be used for it: before Python 3.14 it swaps the filters of the whole
-# process, so a worker that enters and leaves it while the consumer does the same can swallow the consumer's warnings or
-# leave the wrong filters behind for ever; and a lock around it would make every PNG wait for every other. Instead one
-# rule is put in front of the filters for as long as images are read. It matches by its category, and that category
-# claims a warning as its subclass only in a thread that is decoding at this moment.
-_THREAD = threading.local()
-
-
-class _OnlyWhileDecoding(type):
-    def __subclasscheck__(cls, category):
-        return getattr(_THREAD, "decoding", False)
-
-
-class WarningWhileDecoding(Warning, metaclass=_OnlyWhileDecoding):
-    """Any warning issued by a thread that is decoding an image (importable: joblib pickles the filters)."""
-
-
-_RULE = ("ignore", None, WarningWhileDecoding, None, 0)
-
-
-@contextlib.contextmanager
-def quiet_decoders() -> Iterator[None]:
-    """Ignore the warnings of threads inside `decoding()`; every other warning goes its way."""
-    # warnings.simplefilter would also reset which warnings were already shown "once", for the whole process.
-    filters: Any = warnings.filters  # a list, which typeshed calls a Sequence
-    filters.insert(0, _RULE)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # somebody called warnings.resetwarnings() meanwhile
-            filters.remove(_RULE)
-
-
-@contextlib.contextmanager
-def decoding() -> Iterator[None]:
-    """Mark this thread as decoding an image."""
-    _THREAD.decoding = True
-    try:
-        yield
-    finally:
-        _THREAD.decoding = False

@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from sklearn_psp._images._containers import as_images
-from sklearn_psp._images._decode import quiet_decoders
 from sklearn_psp._images._pixels import RESIZE_MODES, ImageRefusedError, resize_image
 from sklearn_psp._images._sources import Images, array_key, describe_source, quote_source, rgb_from_source
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 from sklearn_psp.utils._descriptions import Failure, failures_frame
 from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._warnings import quiet_threads_allowed
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def read_image(source: Any) -> np.ndarray:
         With the reason; its `errors` has the one row.
     """
     try:
-        with quiet_decoders():
+        with quiet_threads_allowed():
             return rgb_from_source(source)
     except ImageRefusedError as refusal:
         failure = Failure(0, describe_source(source), str(refusal))
@@ -197,7 +197,7 @@ def _map(
     n_done = 0
     n_ahead = max(1, 2 * n_threads // _MAPPED_AT_ONCE)
     done = work_ahead(groups(), decode_and_work, n_threads=n_threads, n_ahead=n_ahead)
-    with quiet_decoders(), progress(images.n_images, title, "image", verbose) as bar, contextlib.closing(done):
+    with quiet_threads_allowed(), progress(images.n_images, title, "image", verbose) as bar, contextlib.closing(done):
         for n, results in done:
             n_done += n
             bar.update(n)
@@ -316,7 +316,7 @@ def _slots(
 def _read(
     images: Images, work: Generator[tuple[Any, list], None, None], on_error: str
 ) -> Generator[ImageBatch, None, None]:
-    with quiet_decoders(), contextlib.closing(work):
+    with quiet_threads_allowed(), contextlib.closing(work):
         for (rows, stack), results in work:
             failures = tuple(
                 Failure(images.row(row), *result.failure)

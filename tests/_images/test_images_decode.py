@@ -19,9 +19,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
 from sklearn_psp._images import _decode, _sources, read_batches, read_image
-from sklearn_psp._images._decode import WarningWhileDecoding, decoding, quiet_decoders
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._descriptions import failures_frame
+from sklearn_psp.utils._warnings import WarningOfQuietThread, quiet_thread, quiet_threads_allowed
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +379,7 @@ def test_the_consumers_warnings_pass_while_images_are_read(monkeypatch):
     decoders_at_work, warned = threading.Event(), threading.Event()
 
     def read(data):
-        with decoding():
+        with quiet_thread():
             decoders_at_work.set()
             warned.wait(600)
             warnings.warn("from the decoder", UserWarning, stacklevel=1)
@@ -405,15 +405,15 @@ def test_filters_are_left_as_found_when_the_consumer_stops_early_or_resets_them(
     batches.close()
     assert warnings.filters == before
     with warnings.catch_warnings():
-        with quiet_decoders():
+        with quiet_threads_allowed():
             warnings.resetwarnings()
         assert warnings.filters == []
 
 
 def test_the_rule_matches_nothing_outside_a_decoder_and_travels_to_other_processes():
-    assert not issubclass(UserWarning, WarningWhileDecoding)
-    with decoding():
-        assert issubclass(UserWarning, WarningWhileDecoding)
-    assert not issubclass(UserWarning, WarningWhileDecoding)
-    with quiet_decoders():
+    assert not issubclass(UserWarning, WarningOfQuietThread)
+    with quiet_thread():
+        assert issubclass(UserWarning, WarningOfQuietThread)
+    assert not issubclass(UserWarning, WarningOfQuietThread)
+    with quiet_threads_allowed():
         assert pickle.loads(pickle.dumps(warnings.filters[0])) == warnings.filters[0]
