@@ -20,7 +20,7 @@ from openvino.preprocess import PrePostProcessor
 from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, load_backbone
-from sklearn_psp._nets._devices import one_core_threads
+from sklearn_psp._nets._plan import one_core_threads
 from sklearn_psp._nets._torch_network import prepared
 
 CPU = torch.device("cpu")

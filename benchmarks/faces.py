@@ -36,7 +36,7 @@ from sklearn_psp import FaceAligner, FaceVerifier, PSPNetFeaturizer
 from sklearn_psp._nets._packaged import PACKAGED
 from sklearn_psp._nets._weights import packaged_file
 from sklearn_psp.exceptions import DeviceError
-from sklearn_psp.utils._optional import is_installed
+from sklearn_psp.utils._libraries import is_installed
 
 _SPEC = PACKAGED["dlib_face"]
 _THRESHOLD = 0.6

@@ -33,7 +33,7 @@ from _report import interleave, median_ratio, save, table
 from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._images import read_batches
 from sklearn_psp._nets import PyramidPooling
-from sklearn_psp._nets._devices import one_core_threads
+from sklearn_psp._nets._plan import one_core_threads
 
 _RUNTIMES = ("torch", "openvino")
 _PRECISIONS = ("bfloat16", "float32")

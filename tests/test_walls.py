@@ -20,9 +20,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A file holds an idea whole: neither a slice of one nor two of them.
 MOST_FILES = 165
 LEAST_MEDIAN_LINES = 150
-MOST_LINES = 512  # goal: 500
-# Uses of another object's private members, as ruff's SLF001 counts them.
-MOST_PRIVATE_USES = 59  # goal: 5
+MOST_LINES = 500
+# Uses of another object's private members, as ruff's SLF001 counts them. All but one are other libraries': nine of
+# PyNNDescent's state, which has no public form, two of scikit-learn's protocols, two of the interpreter's frames.
+MOST_PRIVATE_USES = 14
 # Cyclomatic complexity as radon counts it.
 MOST_COMPLEX = 15
 # Names of files that may stand in several rooms, because they play the same role there.
@@ -32,8 +33,6 @@ SHARED_NAMES = {
     "_base.py": "what the members of a room have in common",
     "_registry.py": "the table of a room that other packages extend",
 }
-# To be renamed; goal: none.
-_NOT_YET_TOLD_APART = {"_arrays.py", "_columns.py", "_model.py", "_names.py", "_pairs.py", "_search.py"}
 # Mixins that one class alone uses are a way to cut a file, not to share code; goal: none.
 MOST_SINGLE_USER_MIXINS = 0
 
@@ -42,8 +41,6 @@ MOST_SINGLE_USER_MIXINS = 0
 MOST_GUESSED_LEVELS = 0
 # Uses of `catch_warnings(record=True)`.
 MOST_CAUGHT = 0
-# Goal: none.
-_CLASSES_TO_RENAME = {"Index", "Settings", "_Reader"}
 
 
 def lines(path):
@@ -64,7 +61,7 @@ def test_files_of_one_name_play_one_role():
     for path in FILES:
         rooms[path.name].append(str(path.parent.relative_to(PACKAGE)))
     several = {name: where for name, where in rooms.items() if len(where) > 1}
-    assert {name: where for name, where in several.items() if name not in {*SHARED_NAMES, *_NOT_YET_TOLD_APART}} == {}
+    assert {name: where for name, where in several.items() if name not in SHARED_NAMES} == {}
 
 
 def test_classes_of_one_name_are_one_class():
@@ -73,7 +70,7 @@ def test_classes_of_one_name_are_one_class():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 files[node.name].add(str(path.relative_to(PACKAGE)))
-    assert {name: where for name, where in files.items() if len(where) > 1 and name not in _CLASSES_TO_RENAME} == {}
+    assert {name: where for name, where in files.items() if len(where) > 1} == {}
 
 
 def test_mixins_serve_several_classes():

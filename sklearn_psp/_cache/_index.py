@@ -15,7 +15,7 @@ from sklearn_psp.exceptions import CacheError
 
 __all__ = [
     "Entry",
-    "Index",
+    "RowIndex",
     "State",
     "count",
     "disk_bound",
@@ -51,7 +51,7 @@ _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTO
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-class Index:
+class RowIndex:
     """The files of a folder, open in this process.
 
     A connection to SQLite must not be carried over a fork, and is used by one thread at a time. So each call borrows

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from sklearn_psp._cache._index import (
-    Index,
+    RowIndex,
     count,
     evict,
     find,
@@ -83,11 +83,11 @@ def open_store(directory: str | os.PathLike, max_bytes: int | None = None) -> Ro
         store = _STORES.get(directory)
         if store is None:
             store = RowStore(directory)
-            store._set_bound(max_bytes)
+            store.set_bound(max_bytes)
             _STORES[directory] = store
             _warn_of_old(directory)
         else:
-            store._set_bound(max_bytes)
+            store.set_bound(max_bytes)
     return store
 
 
@@ -105,7 +105,7 @@ class RowStore:
 
     def __init__(self, directory: str):
         self.directory = directory
-        self._index = Index(directory, DEFAULT_MAX_BYTES)
+        self._index = RowIndex(directory, DEFAULT_MAX_BYTES)
         self._used: dict[bytes, None] = {}
         self._noting = threading.Lock()
 
@@ -295,7 +295,21 @@ class RowStore:
         with self._index.reading() as db:
             return read_state(db)
 
-    def _set_bound(self, max_bytes):
+    def before_fork(self) -> None:
+        """Wait until no thread of this process is inside the files: a child would inherit their locks."""
+        self._index.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads of this process go on."""
+        self._index.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the threads and the connections of the parent."""
+        self._noting = threading.Lock()
+        self._index.after_fork_in_child()
+
+    def set_bound(self, max_bytes: int | None) -> None:
+        """Change the bound on the size of the files, and delete the oldest rows above it; None leaves it."""
         if max_bytes not in (None, self._state().max_bytes):
             with self._index.writing() as db:
                 db.execute("UPDATE state SET max_bytes = ?", (max_bytes,))
@@ -371,12 +385,12 @@ def _warn_of_old(directory):
 def _before_fork():
     _OPENING.acquire()
     for store in _STORES.values():
-        store._index.before_fork()
+        store.before_fork()
 
 
 def _after_fork_in_parent():
     for store in _STORES.values():
-        store._index.after_fork_in_parent()
+        store.after_fork_in_parent()
     _OPENING.release()
 
 
@@ -384,8 +398,7 @@ def _after_fork_in_child():
     global _OPENING
     _OPENING = threading.Lock()
     for store in _STORES.values():
-        store._noting = threading.Lock()
-        store._index.after_fork_in_child()
+        store.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,8 +22,8 @@ from sklearn_psp.utils._compat import (
     with_callbacks,
 )
 from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
-from sklearn_psp.utils._optional import import_optional_dependency
-from sklearn_psp.utils._tables import check_rows
+from sklearn_psp.utils._libraries import import_optional_dependency
+from sklearn_psp.utils._validation import check_rows
 
 __all__ = ["PSPNetClassifier"]
 

@@ -19,7 +19,7 @@ from sklearn_psp._nets import PyramidPooling
 from sklearn_psp._training import ImageBackbone, PartModel, fingerprint, trainable_copy
 from sklearn_psp.exceptions import ImageReadError
 from sklearn_psp.utils._descriptions import failures_frame
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._libraries import progress
 from sklearn_psp.utils._validation import check_bin_sizes
 
 __all__ = [

@@ -28,9 +28,9 @@ from sklearn_psp._training import (
     ImageBatches,
     PartBatches,
     PartModel,
-    Settings,
     StreamBatches,
     Training,
+    TrainingSettings,
     UnidentifiedError,
     fingerprint,
     make_augmentation,
@@ -320,7 +320,7 @@ class Fitting:
             training.resume(self.kept)
         return training
 
-    def _train_head(self, model: PartModel, parts: np.ndarray, classes: np.ndarray, settings: Settings) -> None:
+    def _train_head(self, model: PartModel, parts: np.ndarray, classes: np.ndarray, settings: TrainingSettings) -> None:
         """Train the head on features as they are: one that is far off would spoil the network (Kumar et al., 2022)."""
         settings = replace(
             settings,

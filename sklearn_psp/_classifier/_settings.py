@@ -1,4 +1,4 @@
-"""Settings of a classifier's fit, resolved from its parameters, and the fitted model that it returns."""
+"""TrainingSettings of a classifier's fit, resolved from its parameters, and the fitted model that it returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn_psp._classifier._labelled import Labelled
 from sklearn_psp._featurizer import PSPNetFeaturizer
 from sklearn_psp._training import (
-    Settings,
+    TrainingSettings,
     UnidentifiedError,
     fingerprint,
     is_margin_loss,
@@ -207,7 +207,7 @@ class ClassifierSettings:
             left_out.add("random_state")
         return {name: _digest(value) for name, value in self.params.items() if name not in left_out}
 
-    def training(self, frozen: PSPNetFeaturizer, classes: np.ndarray, seed: int) -> Settings:
+    def training(self, frozen: PSPNetFeaturizer, classes: np.ndarray, seed: int) -> TrainingSettings:
         """Return the settings of a training.
 
         Parameters
@@ -221,14 +221,14 @@ class ClassifierSettings:
 
         Returns
         -------
-        Settings
+        TrainingSettings
             The settings, with copies of the callbacks.
         """
         device = torch.device(frozen.device_)
         precision = self.params["precision"]
         if precision == "auto":
             precision = "float32" if device.type == "cpu" else frozen.precision_
-        return Settings(
+        return TrainingSettings(
             loss=self.loss,
             loss_params=self.loss_params,
             optimizer=self.optimizer,

@@ -17,7 +17,7 @@ from PIL import Image
 
 from sklearn_psp._images import thumbnail
 from sklearn_psp.displays import ShownQuery, ShownResult
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._libraries import progress
 
 __all__ = ["Page", "page_html", "print_results", "print_unreadable", "write_page"]
 

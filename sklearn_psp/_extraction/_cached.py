@@ -15,7 +15,7 @@ from sklearn_psp._cache import FeatureMemo, RowStore
 from sklearn_psp._extraction._extract import ComputedFeatures, Feature
 from sklearn_psp._nets import Plan, Runner, resolve_plan
 from sklearn_psp.exceptions import CacheSizeWarning
-from sklearn_psp.utils._optional import is_installed
+from sklearn_psp.utils._libraries import is_installed
 from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["CachedFeatures", "kept_plan"]

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn_psp._images import ImageBatch, Images, read_batches
 from sklearn_psp._nets import Runner
 from sklearn_psp.utils._descriptions import Descriptions, Failure, failures_frame
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._libraries import progress
 
 __all__ = ["Batcher", "ComputedFeatures", "Feature", "FeatureTable", "extract"]
 

@@ -15,10 +15,10 @@ from sklearn_psp._featurizer._state import PackedStateMixin, adapted_state, colu
 from sklearn_psp._persistence import SavedWeights
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _fit_context
 from sklearn_psp.utils._descriptions import Descriptions, warn_of_failures
-from sklearn_psp.utils._tables import check_rows
+from sklearn_psp.utils._validation import check_rows
 
 if TYPE_CHECKING:
-    from sklearn_psp._featurizer._model import FeatureModel
+    from sklearn_psp._featurizer._feature_model import FeatureModel
 
 __all__ = ["PSPNetFeaturizer", "model_of"]
 
@@ -441,7 +441,7 @@ class PSPNetFeaturizer(PackedStateMixin, TransformerMixin, BaseEstimator):
 
         Also returned is X, described, normalised and not centred; None where it did not have to be described.
         """
-        from sklearn_psp._featurizer._model import fit_model, hold_backbone
+        from sklearn_psp._featurizer._feature_model import fit_model, hold_backbone
 
         params = self.get_params(deep=False)
         noting = type(self)(**params)  # is told by scikit-learn of the columns of X
@@ -480,6 +480,6 @@ class PSPNetFeaturizer(PackedStateMixin, TransformerMixin, BaseEstimator):
 
 def model_of(featurizer: PSPNetFeaturizer) -> FeatureModel:
     """Return what a fitted featurizer describes images with: backbone, plan, parts, weights and centre."""
-    from sklearn_psp._featurizer._model import fitted_model
+    from sklearn_psp._featurizer._feature_model import fitted_model
 
     return fitted_model(featurizer)

@@ -10,7 +10,7 @@ from sklearn_psp._featurizer._packing import pack_featurizer, unpack_featurizer
 from sklearn_psp._persistence import is_saving
 from sklearn_psp.exceptions import RuntimeFallbackWarning
 from sklearn_psp.utils._compat import _fit_context
-from sklearn_psp.utils._optional import is_installed
+from sklearn_psp.utils._libraries import is_installed
 from sklearn_psp.utils._warnings import warn_user
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def set_fitted(featurizer: Any, *, part_weights: Any = None, center: Any = None,
     PSPNetFeaturizer
         The same, fitted.
     """
-    from sklearn_psp._featurizer._model import resolve_model
+    from sklearn_psp._featurizer._feature_model import resolve_model
 
     params = featurizer.get_params(deep=False)
     model = resolve_model(params, part_weights=part_weights, center=center, plan=plan)

@@ -20,7 +20,7 @@ from sklearn_psp._images._pixels import RESIZE_MODES, ImageRefusedError, resize_
 from sklearn_psp._images._sources import Images, array_key, describe_source, quote_source, rgb_from_source
 from sklearn_psp.exceptions import ImageInputError, ImageReadError, MissingImageError
 from sklearn_psp.utils._descriptions import Failure, failures_frame
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._libraries import progress
 from sklearn_psp.utils._warnings import quiet_threads_allowed
 
 T = TypeVar("T")

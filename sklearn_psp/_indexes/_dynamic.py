@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from typing import Any
@@ -23,6 +24,25 @@ __all__ = ["DynamicIndex", "InMemoryEngine", "Vectors", "check_positive"]
 _ADDED, _DOUBLED, _REMOVED, _FEW = 0.1, 1.0, 0.2, 5_000
 
 
+@dataclass
+class _Memory:
+    """Rows, half their squared lengths, and how many are in use, by the longest of those that share them."""
+
+    rows: np.ndarray
+    half_norms: np.ndarray
+    filled: int
+
+    @classmethod
+    def of(cls, rows: np.ndarray, half_norms: np.ndarray) -> _Memory:
+        """Copy rows to where others may be added behind them."""
+        n = len(rows)
+        # Memory that is not written to takes no room. A graph is built anew after a tenth has been added.
+        capacity = n + n // 8 + 1024
+        self = cls(np.empty((capacity, rows.shape[1]), dtype=np.float32), np.empty(capacity), n)
+        self.rows[:n], self.half_norms[:n] = rows, half_norms
+        return self
+
+
 class Vectors:
     """Rows of float32 in an array with room at its end, which never change once they are there.
 
@@ -36,17 +56,11 @@ class Vectors:
     """
 
     def __init__(self, rows: np.ndarray):
-        self._allocate(rows, squared_norms(rows) / 2)
+        self._share(_Memory.of(rows, squared_norms(rows) / 2), len(rows))
 
-    def _allocate(self, rows: np.ndarray, half_norms: np.ndarray) -> None:
-        n = len(rows)
-        # Memory that is not written to takes no room. A graph is built anew after a tenth has been added.
-        capacity = n + n // 8 + 1024
-        self._rows = np.empty((capacity, rows.shape[1]), dtype=np.float32)
-        self._half_norms = np.empty(capacity)
-        self._rows[:n], self._half_norms[:n] = rows, half_norms
+    def _share(self, memory: _Memory, n: int) -> None:
+        self._memory = memory
         self._n = n
-        self._filled = [n]
 
     def __len__(self) -> int:
         return self._n
@@ -54,33 +68,36 @@ class Vectors:
     @property
     def rows(self) -> np.ndarray:
         """The rows, as a view of shape (n, n_features)."""
-        return self._rows[: self._n]
+        return self._memory.rows[: self._n]
 
     @property
     def half_norms(self) -> np.ndarray:
         """Half the squared length of each row, float64."""
-        return self._half_norms[: self._n]
+        return self._memory.half_norms[: self._n]
 
     def added(self, rows: np.ndarray) -> Vectors:
         """Return these rows followed by further ones."""
-        new = Vectors.__new__(Vectors)
-        stop = self._n + len(rows)
-        if self._filled[0] == self._n and stop <= len(self._rows):
-            new._rows, new._half_norms, new._filled, new._n = self._rows, self._half_norms, self._filled, stop
-            self._filled[0] = stop
+        memory, stop = self._memory, self._n + len(rows)
+        if memory.filled == self._n and stop <= len(memory.rows):
+            memory.filled = stop
         else:
-            new._allocate(np.concatenate((self.rows, rows)), np.empty(stop))
-            new._half_norms[: self._n] = self.half_norms
-        new._rows[self._n : stop] = rows
-        new._half_norms[self._n : stop] = squared_norms(rows) / 2
-        return new
+            memory = _Memory.of(np.concatenate((self.rows, rows)), np.empty(stop))
+            memory.half_norms[: self._n] = self.half_norms
+        memory.rows[self._n : stop] = rows
+        memory.half_norms[self._n : stop] = squared_norms(rows) / 2
+        return Vectors.sharing(memory, stop)
+
+    @classmethod
+    def sharing(cls, memory: _Memory, n: int) -> Vectors:
+        """Return the first n rows of memory that others may share."""
+        self = cls.__new__(cls)
+        self._share(memory, n)
+        return self
 
     @classmethod
     def over(cls, rows: np.ndarray, half_norms: np.ndarray) -> Vectors:
         """Return rows whose norms are known, not copied until something is added."""
-        self = cls.__new__(cls)
-        self._rows, self._half_norms, self._n, self._filled = rows, half_norms, len(rows), [len(rows)]
-        return self
+        return cls.sharing(_Memory(rows, half_norms, len(rows)), len(rows))
 
 
 class DynamicIndex:

@@ -9,9 +9,8 @@ from sklearn_psp._nets._backbones import (
     trained_weights,
     with_trained,
 )
-from sklearn_psp._nets._devices import resolve_device
 from sklearn_psp._nets._part_weights import learn_part_weights
-from sklearn_psp._nets._plan import Plan, resolve_plan
+from sklearn_psp._nets._plan import Plan, resolve_device, resolve_plan
 from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor, part_sequence
 from sklearn_psp._nets._runner import Runner
 from sklearn_psp._nets._specs import BackboneRequest

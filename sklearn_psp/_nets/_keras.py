@@ -82,11 +82,31 @@ class KerasMaps(nn.Module):
             variable.value.data = fn(variable.value.data)
         return self
 
+    def tensors(self, clone: bool = False) -> tuple[dict[str, torch.Tensor], dict[str, bool]]:
+        """Return the weights where they are and as they are, and which of them want gradients."""
+        state = {name: variable.value.detach() for name, variable in self._variables.items()}
+        if clone:
+            state = {name: tensor.clone() for name, tensor in state.items()}
+        return state, {name: parameter.requires_grad for name, parameter in self.named_parameters()}
+
+    def put_tensors(self, tensors: dict[str, torch.Tensor], flags: dict[str, bool]) -> None:
+        """Take the weights that `tensors` of another module of this network returned."""
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                value = self._variables[name].value
+                value.data = tensor
+                if name in self._buffers:
+                    self._buffers[name] = value.detach()
+                else:
+                    value.requires_grad_(flags[name])
+            for variable in self._others if tensors else ():
+                variable.value.data = variable.value.data.to(next(iter(tensors.values())).device)
+
     def __deepcopy__(self, memo):
-        return _restored(_copied(self.network), self.training, *_tensors(self, clone=True))
+        return _restored(_copied(self.network), self.training, *self.tensors(clone=True))
 
     def __reduce__(self):
-        return _restored, (self.network, self.training, *_tensors(self))
+        return _restored, (self.network, self.training, *self.tensors())
 
 
 class KerasModules:
@@ -231,25 +251,8 @@ def _check_copy(model, module, image_size, name):
 
 def _restored(network, training, tensors, flags):
     module = KerasMaps(network).train(training)
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            value = module._variables[name].value
-            value.data = tensor
-            if name in module._buffers:
-                module._buffers[name] = value.detach()
-            else:
-                value.requires_grad_(flags[name])
-        for variable in module._others if tensors else ():
-            variable.value.data = variable.value.data.to(next(iter(tensors.values())).device)
+    module.put_tensors(tensors, flags)
     return module
-
-
-def _tensors(module, clone=False):
-    """Return the weights where they are and as they are, and which of them want gradients."""
-    state = {name: variable.value.detach() for name, variable in module._variables.items()}
-    if clone:
-        state = {name: tensor.clone() for name, tensor in state.items()}
-    return state, {name: parameter.requires_grad for name, parameter in module._parameters.items()}
 
 
 def _call(model, x, *, training):

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from sklearn_psp._nets._devices import is_out_of_memory, launched, one_core_threads
 from sklearn_psp._nets._openvino_network import OpenVINONetwork
-from sklearn_psp._nets._plan import Plan, make_network
+from sklearn_psp._nets._plan import Plan, is_out_of_memory, launched, make_network, one_core_threads
 from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor
 from sklearn_psp._nets._specs import Backbone
 from sklearn_psp._nets._torch_network import TorchNetwork

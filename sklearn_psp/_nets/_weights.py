@@ -10,7 +10,7 @@ import torch
 
 from sklearn_psp._persistence import SavedWeights
 from sklearn_psp.exceptions import WeightsError
-from sklearn_psp.utils._packages import file_sha256, installed_file
+from sklearn_psp.utils._libraries import file_sha256, installed_file
 
 __all__ = [
     "checked_sha256",

@@ -1,10 +1,10 @@
 """Fitted estimators in files, without pickle."""
 
-from sklearn_psp._persistence._arrays import hold, is_saving
-from sklearn_psp._persistence._columns import decode_array, decode_frame, encode_array, encode_frame
+from sklearn_psp._persistence._frames import decode_array, decode_frame, encode_array, encode_frame
 from sklearn_psp._persistence._load import load
-from sklearn_psp._persistence._names import class_name
+from sklearn_psp._persistence._public_names import class_name
 from sklearn_psp._persistence._save import atomic_file, save
+from sklearn_psp._persistence._stored_arrays import hold, is_saving
 from sklearn_psp._persistence._values import (
     UNPACK,
     PackedValuesMixin,

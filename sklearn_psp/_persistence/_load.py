@@ -17,9 +17,9 @@ import xxhash
 from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_psp
-from sklearn_psp._persistence._arrays import ARRAYS, read_arrays, reading
-from sklearn_psp._persistence._names import rename_types, trusted_types
+from sklearn_psp._persistence._public_names import rename_types, trusted_types
 from sklearn_psp._persistence._save import DESCRIPTION, FORMAT, MANIFEST, import_skops
+from sklearn_psp._persistence._stored_arrays import ARRAYS, read_arrays, reading
 from sklearn_psp._persistence._values import check_modules, giving_modules
 from sklearn_psp.exceptions import PersistenceError, PSPError, UntrustedTypeError
 from sklearn_psp.utils._warnings import warn_user

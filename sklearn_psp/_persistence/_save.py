@@ -22,8 +22,8 @@ import xxhash
 from filelock import FileLock, Timeout
 from sklearn.base import BaseEstimator
 
-from sklearn_psp._persistence._arrays import StoredArray, hold, saving, write_arrays
-from sklearn_psp._persistence._names import class_name, name_in_file
+from sklearn_psp._persistence._public_names import class_name, name_in_file
+from sklearn_psp._persistence._stored_arrays import StoredArray, hold, saving, write_arrays
 from sklearn_psp._persistence._values import collecting_modules
 from sklearn_psp.exceptions import PersistenceError, PSPError
 

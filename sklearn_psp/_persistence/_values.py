@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_psp._persistence._arrays import hold, is_saving
-from sklearn_psp._persistence._columns import decode_frame, encode_frame
+from sklearn_psp._persistence._frames import decode_frame, encode_frame
+from sklearn_psp._persistence._stored_arrays import hold, is_saving
 from sklearn_psp.exceptions import PersistenceError, WeightsError
 
 __all__ = [

@@ -39,7 +39,7 @@ from sklearn_psp.utils._descriptions import (
     fit_describe,
     warn_of_failures,
 )
-from sklearn_psp.utils._tables import own_index, source_names
+from sklearn_psp.utils._validation import own_index, source_names
 
 __all__ = ["BaseRetriever"]
 

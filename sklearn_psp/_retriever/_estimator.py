@@ -20,7 +20,7 @@ from sklearn_psp._retriever._results import class_shares, neighbor_graph, predic
 from sklearn_psp.metrics import average_precision
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions
 from sklearn_psp.utils._means import mean_over_queries
-from sklearn_psp.utils._tables import own_index
+from sklearn_psp.utils._validation import own_index
 
 __all__ = ["NearestImageRetriever"]
 
@@ -288,7 +288,8 @@ class NearestImageRetriever(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         graph : csr_matrix of shape (n_samples, n_samples), float32
             As from `transform`.
         """
-        gallery = self.fit(X, y, ids=ids, metadata=metadata)._gallery
+        self.fit(X, y, ids=ids, metadata=metadata)
+        gallery = self._gallery
         return self._graph(gallery, gallery.own_queries())
 
     def _graph(self, gallery, rows):

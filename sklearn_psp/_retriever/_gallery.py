@@ -15,9 +15,9 @@ from sklearn_psp._indexes import Index, Subset, load_index
 from sklearn_psp._persistence import decode_array, decode_frame, encode_array, encode_frame, hold
 from sklearn_psp._retriever._columns import Column, Ids, Labels
 from sklearn_psp._retriever._inputs import Rows, filtered_rows
+from sklearn_psp._retriever._nearest import View, nearest, rank, runs
 from sklearn_psp._retriever._radius import duplicate_groups, ragged, rows_within
 from sklearn_psp._retriever._results import image_table, spread
-from sklearn_psp._retriever._search import View, nearest, rank, runs
 from sklearn_psp.reranking import make_reranker
 
 __all__ = ["Entries", "Gallery"]

@@ -10,7 +10,7 @@ from sklearn_psp._retriever._estimator import NearestImageRetriever
 from sklearn_psp._retriever._inputs import raise_failures
 from sklearn_psp.utils._descriptions import warn_of_failures
 from sklearn_psp.utils._pipeline import open_search
-from sklearn_psp.utils._tables import own_index
+from sklearn_psp.utils._validation import own_index
 
 __all__ = ["retrieve"]
 

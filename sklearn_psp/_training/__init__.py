@@ -5,7 +5,7 @@ from sklearn_psp._training._data import Batches, ImageBatches, PartBatches, Stre
 from sklearn_psp._training._model import ImageBackbone, PartModel, trainable_copy
 from sklearn_psp._training._net import seeded
 from sklearn_psp._training._objectives import is_margin_loss, make_loss, make_metrics, make_optimizer
-from sklearn_psp._training._training import Settings, Training
+from sklearn_psp._training._training import Training, TrainingSettings
 
 __all__ = [
     "Batches",
@@ -14,9 +14,9 @@ __all__ = [
     "ImageBatches",
     "PartBatches",
     "PartModel",
-    "Settings",
     "StreamBatches",
     "Training",
+    "TrainingSettings",
     "UnidentifiedError",
     "fingerprint",
     "is_margin_loss",

@@ -142,7 +142,7 @@ def fingerprint(value: Any) -> str:
         If the value, or a value in it, has a content that cannot be known.
     """
     try:
-        return _Reader().text(value)
+        return _ContentReader().text(value)
     except RecursionError as error:
         raise UnidentifiedError(f"a {type(value).__name__} is nested too deep") from error
 
@@ -163,7 +163,7 @@ _NOT_CONTENT = {
 }
 
 
-class _Reader:
+class _ContentReader:
     """One reading of a value: joblib.hash would do, if it took lambdas, and did not stop at the name of a class."""
 
     def __init__(self) -> None:
@@ -201,22 +201,22 @@ class _Reader:
             return self._object(type(value), [value.get_config(), value.get_weights()])
         return self._instance(value)
 
-    def _sequence(self, value: Any) -> str:
+    def read_sequence(self, value: Any) -> str:
         return f"[{', '.join(map(self.text, value))}]"  # lists and tuples mean the same in parameters
 
-    def _set(self, value: Any) -> str:
+    def read_set(self, value: Any) -> str:
         return f"{{{', '.join(sorted(map(self.text, value)))}}}"
 
-    def _mapping(self, value: Any) -> str:
+    def read_mapping(self, value: Any) -> str:
         # In order, which is that of the layers in a module.
         return f"{{{', '.join(f'{self.text(key)}: {self.text(item)}' for key, item in value.items())}}}"
 
-    def _bytes(self, value: Any) -> str:
+    def read_bytes(self, value: Any) -> str:
         return f"bytes {_digest(value)}"
 
-    def _array(self, value: np.ndarray) -> str:
+    def read_array(self, value: np.ndarray) -> str:
         if value.dtype.hasobject:
-            return f"array {value.shape} {self._sequence(value.ravel().tolist())}"
+            return f"array {value.shape} {self.read_sequence(value.ravel().tolist())}"
         return f"array {value.dtype.str} {value.shape} {_digest(np.ascontiguousarray(value).tobytes())}"
 
     def _tensor(self, value: torch.Tensor) -> str:
@@ -225,7 +225,7 @@ class _Reader:
         content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return f"tensor {value.dtype} {tuple(value.shape)} {_digest(content.data)}"
 
-    def _module(self, value: types.ModuleType) -> str:
+    def read_module(self, value: types.ModuleType) -> str:
         if _installed(value.__name__):
             return value.__name__
         try:
@@ -243,13 +243,13 @@ class _Reader:
     def _attributes(self, attributes: dict[str, Any]) -> str:
         return ", ".join(f"{key}={self.text(item)}" for key, item in sorted(attributes.items()))
 
-    def _descriptor(self, value: Any) -> str:
+    def read_descriptor(self, value: Any) -> str:
         return self._object(type(value), [value.__func__])
 
-    def _property(self, value: property) -> str:
+    def read_property(self, value: property) -> str:
         return self._object(property, [value.fget, value.fset, value.fdel])
 
-    def _function(self, value: types.FunctionType) -> str:
+    def read_function(self, value: types.FunctionType) -> str:
         name = f"{value.__module__}.{value.__qualname__}"
         if _installed(value.__module__) and "<" not in name:
             return name
@@ -258,23 +258,23 @@ class _Reader:
         content = [value.__code__, value.__defaults__, value.__kwdefaults__, cells, used, vars(value)]
         return self._object(value.__qualname__, content)
 
-    def _code(self, value: types.CodeType) -> str:
+    def read_code(self, value: types.CodeType) -> str:
         arguments = value.co_varnames[: value.co_argcount + value.co_kwonlyargcount]
         counts = [value.co_argcount, value.co_posonlyargcount, value.co_kwonlyargcount, value.co_flags]
         names = [value.co_names, value.co_freevars, value.co_cellvars, arguments]
         # Bytecode is as it was compiled, not as the interpreter has specialised it since.
         return self._object("code", [value.co_code, value.co_exceptiontable, value.co_consts, counts, names])
 
-    def _method(self, value: types.MethodType) -> str:
+    def read_method(self, value: types.MethodType) -> str:
         return self._object(value.__func__, [value.__self__])
 
-    def _builtin(self, value: types.BuiltinFunctionType) -> str:
+    def read_builtin(self, value: types.BuiltinFunctionType) -> str:
         owner = value.__self__
         if owner is None or isinstance(owner, types.ModuleType):
             return f"{value.__module__}.{value.__qualname__}"
         return self._object(value.__qualname__, [owner])
 
-    def _slot(self, value: Any) -> str:
+    def read_slot(self, value: Any) -> str:
         return f"{value.__objclass__.__qualname__}.{value.__name__}"
 
     def _instance(self, value: Any) -> str:
@@ -305,34 +305,34 @@ class _Reader:
     def _object(self, what: Any, content: list[Any]) -> str:
         name = what if isinstance(what, str) else what.__qualname__
         kind = "" if isinstance(what, str) else self.text(what)
-        return f"{name} {_digest((kind + ' ' + self._sequence(content)).encode())[:16]}"
+        return f"{name} {_digest((kind + ' ' + self.read_sequence(content)).encode())[:16]}"
 
 
 _READERS: dict[type, Any] = {
-    list: _Reader._sequence,
-    tuple: _Reader._sequence,
-    set: _Reader._set,
-    frozenset: _Reader._set,
-    dict: _Reader._mapping,
-    OrderedDict: _Reader._mapping,
-    types.MappingProxyType: _Reader._mapping,
-    bytes: _Reader._bytes,
-    bytearray: _Reader._bytes,
-    np.ndarray: _Reader._array,
-    np.memmap: _Reader._array,
-    types.ModuleType: _Reader._module,
-    types.FunctionType: _Reader._function,
-    types.CodeType: _Reader._code,
-    types.MethodType: _Reader._method,
-    types.BuiltinFunctionType: _Reader._builtin,
-    types.MemberDescriptorType: _Reader._slot,
-    types.GetSetDescriptorType: _Reader._slot,
-    types.MethodDescriptorType: _Reader._slot,
-    types.WrapperDescriptorType: _Reader._slot,
-    types.ClassMethodDescriptorType: _Reader._slot,
-    staticmethod: _Reader._descriptor,
-    classmethod: _Reader._descriptor,
-    property: _Reader._property,
+    list: _ContentReader.read_sequence,
+    tuple: _ContentReader.read_sequence,
+    set: _ContentReader.read_set,
+    frozenset: _ContentReader.read_set,
+    dict: _ContentReader.read_mapping,
+    OrderedDict: _ContentReader.read_mapping,
+    types.MappingProxyType: _ContentReader.read_mapping,
+    bytes: _ContentReader.read_bytes,
+    bytearray: _ContentReader.read_bytes,
+    np.ndarray: _ContentReader.read_array,
+    np.memmap: _ContentReader.read_array,
+    types.ModuleType: _ContentReader.read_module,
+    types.FunctionType: _ContentReader.read_function,
+    types.CodeType: _ContentReader.read_code,
+    types.MethodType: _ContentReader.read_method,
+    types.BuiltinFunctionType: _ContentReader.read_builtin,
+    types.MemberDescriptorType: _ContentReader.read_slot,
+    types.GetSetDescriptorType: _ContentReader.read_slot,
+    types.MethodDescriptorType: _ContentReader.read_slot,
+    types.WrapperDescriptorType: _ContentReader.read_slot,
+    types.ClassMethodDescriptorType: _ContentReader.read_slot,
+    staticmethod: _ContentReader.read_descriptor,
+    classmethod: _ContentReader.read_descriptor,
+    property: _ContentReader.read_property,
 }
 
 

@@ -17,17 +17,17 @@ from sklearn_psp._training._data import Batches
 from sklearn_psp._training._model import PartModel
 from sklearn_psp._training._net import BestEpoch, EpochMetrics, PartNet, Progress
 from sklearn_psp._training._objectives import make_loss, make_optimizer
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils._libraries import progress
 
-__all__ = ["Settings", "Training"]
+__all__ = ["Training", "TrainingSettings"]
 
 # The feature maps of more images do not fit the processor's cache: benchmarks/learning.py prints what that costs.
 _CPU_PASS_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of a training; the parameters of `PSPNetClassifier` of these names.
+class TrainingSettings:
+    """TrainingSettings of a training; the parameters of `PSPNetClassifier` of these names.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Training:
     ----------
     model : PartModel
         The model; trained in place, on the settings' device.
-    settings : Settings
+    settings : TrainingSettings
         The settings.
 
     Attributes
@@ -81,7 +81,7 @@ class Training:
         Other plain values that a checkpoint keeps.
     """
 
-    def __init__(self, model: PartModel, settings: Settings):
+    def __init__(self, model: PartModel, settings: TrainingSettings):
         self.settings = settings
         self.history: list[dict[str, float]] = []
         self.epochs = settings.epochs

@@ -11,7 +11,7 @@ import sklearn
 from sklearn.utils import Bunch
 
 from sklearn_psp.exceptions import MissingImageError
-from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._libraries import import_optional_dependency
 
 __all__ = ["PHOTOGRAPHS", "Photograph", "load_photographs"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn_psp._images import thumbnail
-from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._libraries import import_optional_dependency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

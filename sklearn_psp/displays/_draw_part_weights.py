@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_psp.displays._draw import GAP, exact_grid
-from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._libraries import import_optional_dependency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

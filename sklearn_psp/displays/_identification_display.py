@@ -16,7 +16,7 @@ from sklearn_psp.displays._shown import choose
 from sklearn_psp.exceptions import ImageInputError, ImageReadError
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
 from sklearn_psp.utils._pipeline import split_search
-from sklearn_psp.utils._tables import own_index
+from sklearn_psp.utils._validation import own_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from sklearn_psp.displays._draw import RIGHT, WRONG
 from sklearn_psp.metrics import equal_error_rate, error_rates, far_frr, threshold_at
 from sklearn_psp.utils._compat import Interval, StrOptions, validate_params
 from sklearn_psp.utils._flags import check_pairs
-from sklearn_psp.utils._optional import import_optional_dependency
+from sklearn_psp.utils._libraries import import_optional_dependency
 from sklearn_psp.utils._pipeline import split_search
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sklearn_psp.faces._chips import Chip
 from sklearn_psp.faces._detectors import find_faces, make_detector
 from sklearn_psp.utils._arrays import squared_norms, unit_rows
 from sklearn_psp.utils._descriptions import Descriptions, Failure, describe, failures_frame, fit_describe
-from sklearn_psp.utils._tables import is_table
+from sklearn_psp.utils._validation import is_table
 
 __all__ = [
     "FEATURIZERS",

@@ -16,8 +16,7 @@ import pandas as pd
 from sklearn_psp.exceptions import FaceError, ImageReadError, MissingDependencyError, WeightsError
 from sklearn_psp.faces._chips import N_POINTS, Chip, Face, Found, alignment, choose, exchanged, faces_frame, warp
 from sklearn_psp.utils._descriptions import Failure, failures_frame
-from sklearn_psp.utils._optional import import_optional_dependency
-from sklearn_psp.utils._packages import file_sha256, installed_file
+from sklearn_psp.utils._libraries import file_sha256, import_optional_dependency, installed_file
 
 __all__ = [
     "CallableDetector",

@@ -35,11 +35,11 @@ from sklearn_psp.faces._identities import (
     gathered_state,
     new_retriever,
 )
-from sklearn_psp.faces._names import check_names, check_somebody, featurizer_labels, lost
+from sklearn_psp.faces._identity_names import check_names, check_somebody, featurizer_labels, lost
 from sklearn_psp.faces._open_set import Rule
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
 from sklearn_psp.utils._descriptions import warn_of_failures
-from sklearn_psp.utils._tables import own_index
+from sklearn_psp.utils._validation import own_index
 from sklearn_psp.utils._warnings import warn_user
 
 __all__ = ["FaceIdentifier"]

@@ -17,7 +17,7 @@ from sklearn_psp._persistence import hold, is_saving
 from sklearn_psp._retriever import NearestImageRetriever, searched_vectors
 from sklearn_psp.exceptions import UnknownIdError
 from sklearn_psp.faces._describing import FaceDescriptors, no_boxes
-from sklearn_psp.faces._names import listed, plain, sorted_names, with_unknown
+from sklearn_psp.faces._identity_names import listed, plain, sorted_names, with_unknown
 from sklearn_psp.faces._open_set import (
     OpenSet,
     Rule,
@@ -28,7 +28,7 @@ from sklearn_psp.faces._open_set import (
 )
 from sklearn_psp.faces._scores import Calibration, as_score, similarity_of_distance
 from sklearn_psp.utils._names import did_you_mean
-from sklearn_psp.utils._tables import source_names
+from sklearn_psp.utils._validation import source_names
 
 __all__ = [
     "Identities",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_psp.exceptions import FewPairsWarning
-from sklearn_psp.faces._names import plain
+from sklearn_psp.faces._identity_names import plain
 from sklearn_psp.faces._scores import Calibration, calibrate, similarity_of_distance, similarity_of_score
 from sklearn_psp.metrics import fpir_fnir, rate_interval, threshold_at_fpir
 from sklearn_psp.utils._arrays import blocks, squared_norms

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_psp._persistence import PackedValuesMixin
 from sklearn_psp.exceptions import FaceError, FaceWarning, ImageInputError, ImageReadError
+from sklearn_psp.faces._compared_pairs import compare_pairs, refused_pairs, two_images_error
 from sklearn_psp.faces._describing import FEATURIZERS, new_featurizer
-from sklearn_psp.faces._pairs import compare_pairs, refused_pairs, two_images_error
 from sklearn_psp.faces._scores import METRICS, Calibration, as_score, fit_pair_threshold
 from sklearn_psp.utils._compat import HasMethods, Interval, StrOptions, _check_sample_weight, _fit_context
 from sklearn_psp.utils._flags import as_flags, check_target

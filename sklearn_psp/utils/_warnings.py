@@ -31,7 +31,7 @@ def warn_user(message: Warning) -> None:
     frame = _outside(sys._getframe(1))
     if frame is None and threading.current_thread() is not threading.main_thread():
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        # A main thread that is busy with something else than a pool, or waits for a thread of its own, has not caused this.
+        # A main thread that is busy with something else, or waits for a thread of its own, has not caused this.
         while frame is not None and _package(frame) not in _POOLS:
             frame = frame.f_back
         frame = _outside(frame)

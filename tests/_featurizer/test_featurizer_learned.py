@@ -81,7 +81,7 @@ def test_unreadable_images_are_left_out():
 
 
 def test_only_some_of_many_images_are_learned_from_and_the_seed_says_which(monkeypatch):
-    monkeypatch.setattr("sklearn_psp._featurizer._model._MOST_LEARNED_FROM", 9)
+    monkeypatch.setattr("sklearn_psp._featurizer._feature_model._MOST_LEARNED_FROM", 9)
     weights = [PSPNetFeaturizer(**LEARNED, random_state=seed).fit(IMAGES, LABELS).part_weights_ for seed in (0, 0, 1)]
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])

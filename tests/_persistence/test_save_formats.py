@@ -19,8 +19,8 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from sklearn_psp import NearestImageRetriever
 from sklearn_psp._persistence import load, save
-from sklearn_psp._persistence._arrays import ARRAYS, _start_of
 from sklearn_psp._persistence._save import FORMAT
+from sklearn_psp._persistence._stored_arrays import ARRAYS, _start_of
 from sklearn_psp.exceptions import PersistenceError
 
 SAVED = sorted(FILES.glob("format*/*.skops"))

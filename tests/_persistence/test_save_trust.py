@@ -23,7 +23,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_psp import NearestImageRetriever, PSPNetFeaturizer
-from sklearn_psp._persistence import _names, load, save
+from sklearn_psp._persistence import _public_names, load, save
 from sklearn_psp.exceptions import PersistenceError, UntrustedTypeError
 from sklearn_psp.reranking import Reranker
 from sklearn_psp.reranking._registry import RERANKERS
@@ -81,16 +81,16 @@ def manifest_of(path):
 
 
 def test_trusted_names__are_where_their_things_are():
-    for name in _names.trusted_types():
+    for name in _public_names.trusted_types():
         module, _, short = name.rpartition(".")
         thing = getattr(importlib.import_module(module), short)
         assert f"{thing.__module__}.{thing.__qualname__}" == name
 
 
 def test_names_in_files__find_their_things_and_are_found_for_them():
-    for name in {*_names._PRIVATE, *_names._ALIASES.values()} - {"sklearn_psp.StoredArray"}:
-        assert ".".join(_names.name_in_file(_names._find(name))) == name
-    assert set(_names._ALIASES.values()) <= {*_names._PRIVATE, *public_names()}
+    for name in {*_public_names._PRIVATE, *_public_names._ALIASES.values()} - {"sklearn_psp.StoredArray"}:
+        assert ".".join(_public_names.name_in_file(_public_names._find(name))) == name
+    assert set(_public_names._ALIASES.values()) <= {*_public_names._PRIVATE, *public_names()}
 
 
 def public_names():

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_psp._nets import PyramidPooling
-from sklearn_psp._training import PartBatches, PartModel, Settings, Training, make_metrics
+from sklearn_psp._training import PartBatches, PartModel, Training, TrainingSettings, make_metrics
 
 CPU = torch.device("cpu")
 N_CLASSES, N_CHANNELS, BINS = 3, 8, (1, 2)
@@ -46,7 +46,7 @@ def make_training(model=None, **settings):
         "seed": 0,
         "metrics": make_metrics(["accuracy"], CLASSES),
     }
-    return Training(part_model() if model is None else model, Settings(**(options | settings)))
+    return Training(part_model() if model is None else model, TrainingSettings(**(options | settings)))
 
 
 def weights_of(training):

@@ -16,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_psp import FaceVerifier
 from sklearn_psp.exceptions import ImageInputError
-from sklearn_psp.faces._pairs import failed_pairs
+from sklearn_psp.faces._compared_pairs import failed_pairs
 from sklearn_psp.metrics import threshold_interval
 from sklearn_psp.utils._pairs import Pairs, as_pairs
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_psp.faces import _open_set
-from sklearn_psp.faces._names import check_names, sorted_names, with_unknown
+from sklearn_psp.faces._identity_names import check_names, sorted_names, with_unknown
 from sklearn_psp.faces._open_set import cohort, identity_similarities, same_image_of_two
 
 seeds = st.integers(0, 2**16)

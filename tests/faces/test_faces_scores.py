@@ -19,8 +19,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklearn_psp.faces import FaceAligner, make_face_featurizer
+from sklearn_psp.faces._compared_pairs import pair_similarities
 from sklearn_psp.faces._describing import FaceDescriptors, check_one_row_each, describe_images, new_featurizer
-from sklearn_psp.faces._pairs import pair_similarities
 from sklearn_psp.faces._scores import (
     as_score,
     calibrate,

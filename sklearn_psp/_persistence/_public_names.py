@@ -19,7 +19,7 @@ __all__ = ["class_name", "name_in_file", "named_nodes", "rename_types", "trusted
 # What files hold besides things with public names: where they stand may change here, their name in files may not.
 _PRIVATE = {
     "sklearn_psp.Gallery": ("sklearn_psp._retriever._gallery", "Gallery"),
-    "sklearn_psp.StoredArray": ("sklearn_psp._persistence._arrays", "stored_array"),
+    "sklearn_psp.StoredArray": ("sklearn_psp._persistence._stored_arrays", "stored_array"),
     "sklearn_psp.metrics.RetrievalScorer": ("sklearn_psp.metrics._scorers", "_RetrievalScorer"),
 }
 # Names that things had in older files. Format 1 named the private modules that classes stood in.

@@ -25,7 +25,6 @@ from sklearn_psp._images import Images, SomeImages, array_key, as_images
 from sklearn_psp.exceptions import BackboneError, ImageReadError, WeightsError
 from sklearn_psp.utils._arrays import center_share, shrunk_mean, unit_rows
 from sklearn_psp.utils._descriptions import Descriptions
-from sklearn_psp.utils._tables import parts_frame
 from sklearn_psp.utils._validation import (
     check_bin_sizes,
     check_image_size,
@@ -33,6 +32,7 @@ from sklearn_psp.utils._validation import (
     check_part_weights,
     check_projection,
     check_scales,
+    parts_frame,
     sample_by_class,
     scaled_size,
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sklearn_psp._nets import resolve_device
-from sklearn_psp._nets._devices import available_devices, is_out_of_memory, one_core_threads
+from sklearn_psp._nets._plan import available_devices, is_out_of_memory, one_core_threads
 from sklearn_psp.exceptions import DeviceError
 
 
@@ -66,7 +66,7 @@ def test_out_of_memory_is_told_from_other_errors(error, expected):
 SCRIPT = """
 import json, os, threading
 import torch
-from sklearn_psp._nets._devices import one_core_threads
+from sklearn_psp._nets._plan import one_core_threads
 
 def n_tasks():
     return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0

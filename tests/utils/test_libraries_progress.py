@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sklearn_psp.utils import _progress
-from sklearn_psp.utils._progress import progress
+from sklearn_psp.utils import _libraries
+from sklearn_psp.utils._libraries import progress
 
 
 @pytest.mark.parametrize("total", [3, None])
@@ -38,7 +38,7 @@ def test_without_a_total_the_bar_counts(capfd):
 
 @pytest.mark.parametrize(("total", "count"), [(4, "4 of 4, "), (None, "4, ")])
 def test_a_worker_writes_whole_lines(capfd, monkeypatch, total, count):
-    monkeypatch.setattr(_progress, "_is_worker", lambda: True)
+    monkeypatch.setattr(_libraries, "_is_worker", lambda: True)
     with progress(total, "counting sheep", "sheep", 1) as bar:
         for _ in range(4):
             bar.update(1)
@@ -54,7 +54,7 @@ def test_a_worker_writes_whole_lines(capfd, monkeypatch, total, count):
 def test_processes_of_joblib_are_workers():
     script = """
 from joblib import Parallel, delayed
-from sklearn_psp.utils._progress import _is_worker, progress
+from sklearn_psp.utils._libraries import _is_worker, progress
 
 def count():
     with progress(2, "counting sheep", "sheep", 1) as bar:
