@@ -20,8 +20,8 @@ from openvino.preprocess import PrePostProcessor
 from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, load_backbone
+from sklearn_psp._nets._networks import prepared
 from sklearn_psp._nets._plan import one_core_threads
-from sklearn_psp._nets._torch_network import prepared
 
 CPU = torch.device("cpu")
 CPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)

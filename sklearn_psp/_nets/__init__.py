@@ -9,12 +9,11 @@ from sklearn_psp._nets._backbones import (
     trained_weights,
     with_trained,
 )
+from sklearn_psp._nets._networks import BackboneRequest, copied, normalized, pixel_scale
 from sklearn_psp._nets._part_weights import learn_part_weights
 from sklearn_psp._nets._plan import Plan, resolve_device, resolve_plan
 from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor, part_sequence
 from sklearn_psp._nets._runner import Runner
-from sklearn_psp._nets._specs import BackboneRequest
-from sklearn_psp._nets._torch_network import copied, normalized, pixel_scale
 
 __all__ = [
     "BackboneRequest",

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from sklearn_psp._nets._keras import KerasMaps, KerasModules
-from sklearn_psp._nets._packaged import PackagedLibrary
-from sklearn_psp._nets._specs import (
+from sklearn_psp._nets._networks import (
     DEFAULT_IMAGE_SIZE,
     Backbone,
     BackboneLibrary,
@@ -24,6 +23,7 @@ from sklearn_psp._nets._specs import (
     FeatureMaps,
     probe,
 )
+from sklearn_psp._nets._packaged import PackagedLibrary
 from sklearn_psp._nets._timm import TimmLibrary, TorchModules
 from sklearn_psp._nets._torchvision import TorchvisionLibrary
 from sklearn_psp._nets._weights import load_into, pack_tensors, read_state_dict, state_sha256, unpack_tensors

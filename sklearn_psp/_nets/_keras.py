@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_psp._nets._specs import BackboneRequest, on_one_line
+from sklearn_psp._nets._networks import BackboneRequest, on_one_line
 from sklearn_psp._nets._weights import load_into
 from sklearn_psp.exceptions import BackboneError, WeightsError
 from sklearn_psp.utils._warnings import quiet_thread

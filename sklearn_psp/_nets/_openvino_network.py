@@ -9,9 +9,8 @@ import threading
 import numpy as np
 import torch
 
+from sklearn_psp._nets._networks import Backbone, fold_batch_norm, on_one_line
 from sklearn_psp._nets._pyramid import Views
-from sklearn_psp._nets._specs import Backbone, on_one_line
-from sklearn_psp._nets._torch_network import fold_batch_norm
 from sklearn_psp.exceptions import BackboneError, DeviceError
 from sklearn_psp.utils._libraries import import_optional_dependency
 from sklearn_psp.utils._warnings import quiet_thread

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sklearn_psp._nets._dlib_face import DlibFace, read_dlib_face
-from sklearn_psp._nets._specs import BackboneRequest, FeatureMaps
+from sklearn_psp._nets._networks import BackboneRequest, FeatureMaps
 from sklearn_psp._nets._weights import checked_sha256, load_into, packaged_file, read_state_dict
 from sklearn_psp.exceptions import BackboneError, WeightsError
 

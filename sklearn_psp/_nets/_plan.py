@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
+from sklearn_psp._nets._networks import Backbone, TorchNetwork
 from sklearn_psp._nets._openvino_network import OpenVINONetwork, check_openvino, import_openvino
 from sklearn_psp._nets._pyramid import Views, images_tensor
-from sklearn_psp._nets._specs import Backbone
-from sklearn_psp._nets._torch_network import TorchNetwork
 from sklearn_psp.exceptions import BackboneError, DeviceError, RuntimeFallbackWarning
 from sklearn_psp.utils._libraries import is_installed
 from sklearn_psp.utils._warnings import warn_user

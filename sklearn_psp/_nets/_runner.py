@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from sklearn_psp._nets._networks import Backbone, TorchNetwork
 from sklearn_psp._nets._openvino_network import OpenVINONetwork
 from sklearn_psp._nets._plan import Plan, is_out_of_memory, launched, make_network, one_core_threads
 from sklearn_psp._nets._pyramid import PyramidPooling, Views, images_tensor
-from sklearn_psp._nets._specs import Backbone
-from sklearn_psp._nets._torch_network import TorchNetwork
 from sklearn_psp.exceptions import BackboneError, BatchSizeWarning, OutOfDeviceMemoryError
 from sklearn_psp.utils._warnings import warn_user
 

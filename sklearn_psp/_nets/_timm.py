@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from sklearn_psp._nets._specs import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, FeatureMaps
+from sklearn_psp._nets._networks import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, FeatureMaps
 from sklearn_psp._nets._weights import load_into, read_state_dict
 from sklearn_psp.exceptions import BackboneError, WeightsError
 

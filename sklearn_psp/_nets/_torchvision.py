@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from sklearn_psp._nets._specs import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, FeatureMaps
+from sklearn_psp._nets._networks import IMAGENET_MEAN, IMAGENET_STD, BackboneRequest, FeatureMaps
 from sklearn_psp._nets._weights import load_into, read_state_dict
 from sklearn_psp.exceptions import BackboneError, WeightsError
 from sklearn_psp.utils._warnings import quiet_thread

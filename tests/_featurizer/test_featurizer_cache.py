@@ -21,7 +21,7 @@ from sklearn_psp import PSPNetFeaturizer
 from sklearn_psp._cache import RowStore, open_store
 from sklearn_psp._extraction import _cached, _extract
 from sklearn_psp._nets import _plan
-from sklearn_psp._nets._torch_network import TorchNetwork
+from sklearn_psp._nets._networks import TorchNetwork
 from sklearn_psp.exceptions import CacheSizeWarning, ImageReadWarning
 from sklearn_psp.utils.estimator_checks import check_image_estimator
 
@@ -323,13 +323,13 @@ from common.networks import FAST, TinyNet
 from common.watched import n_not_black
 from sklearn_psp import PSPNetFeaturizer, _cache, _images
 from sklearn_psp._extraction import _cached
-from sklearn_psp._nets import _torch_network
+from sklearn_psp._nets import _networks
 
 how, folder, images, out, *ends = sys.argv[1:]
 images = np.load(images)
 
 def describe(out, end):
-    maps, passes = _torch_network.TorchNetwork.maps, []
+    maps, passes = _networks.TorchNetwork.maps, []
 
     def mortal(self, batch):
         passes.extend([batch] * bool(n_not_black(batch)))
@@ -337,7 +337,7 @@ def describe(out, end):
             os.kill(os.getpid(), signal.SIGKILL)
         return maps(self, batch)
 
-    _torch_network.TorchNetwork.maps = mortal
+    _networks.TorchNetwork.maps = mortal
     _cached._WRITE_BYTES = 1
     fast = dict(image_size=32, scales=(1.0,), precision="float32", batch_size=4, device="cpu", runtime="torch")
     np.save(out, PSPNetFeaturizer(TinyNet(), cache=folder, **fast).fit_transform(images))

@@ -22,7 +22,7 @@ import collections, json, pickle, sys, threading, warnings
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import sklearn_psp._nets
-from sklearn_psp._nets import _openvino_network, _plan, _torch_network
+from sklearn_psp._nets import _openvino_network, _plan, _networks
 
 counts = collections.Counter()
 
@@ -33,7 +33,7 @@ def counted(module, name):
         return original(*args, **kwargs)
     setattr(module, name, count)
 
-counted(_torch_network, "fold_batch_norm")
+counted(_networks, "fold_batch_norm")
 counted(_openvino_network, "_convert")
 counted(_plan, "_resolve")
 settings = list(warnings.filters), warnings.showwarning

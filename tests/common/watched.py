@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from common.networks import TinyNet
+from sklearn_psp._nets._networks import TorchNetwork
 from sklearn_psp._nets._openvino_network import OpenVINONetwork
-from sklearn_psp._nets._torch_network import TorchNetwork
 
 _TESTS = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from common.networks import TinyNet
 from torch import nn
 
 from sklearn_psp._nets import BackboneRequest, Views, load_backbone
-from sklearn_psp._nets._torch_network import TorchNetwork, fold_batch_norm, prepared
+from sklearn_psp._nets._networks import TorchNetwork, fold_batch_norm, prepared
 
 CPU = torch.device("cpu")
 
