@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 # Passed on to the demonstration: make demo ARGS="--device cuda --n-neighbors 10"
 ARGS ?=
-# Passed on to the tests: make test PYTEST_ARGS="-k retriever"
+# Passed on to the tests: make test PYTEST_ARGS="-k retriever"; PYTEST_ARGS="-n 0" runs them in one process
 PYTEST_ARGS ?=
+# A process a core, as far as memory goes: most tests keep one core busy.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 RUN := $(VENV)/bin/python
 # The environment of the shell that called make must not decide what is imported here.
@@ -38,10 +40,10 @@ else
 endif
 
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) $(PYTEST) $(PYTEST_ARGS)
 
 test-lowest: $(VENV)-lowest/.installed
-	$(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)-lowest/bin/python $(PYTEST) $(PYTEST_ARGS)
 
 $(VENV)-lowest/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lowest

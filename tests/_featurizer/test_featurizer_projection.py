@@ -129,7 +129,9 @@ def test_it_survives_clone_pickle_and_save(form, tmp_path):
     path = tmp_path / "file.skops"
     save(featurizer, path)
     with zipfile.ZipFile(path) as archive:
-        assert any(name.startswith("arrays/") for name in archive.namelist()) == (form == "large")
+        stored = sum(member.file_size for member in archive.infolist() if member.filename == "arrays.safetensors")
+    # Small matrices stand in the description.
+    assert (stored > 3 * 12 * 700 * 8) == (form == "large")
     for again in (
         pickle.loads(pickle.dumps(featurizer)),
         load(path, modules=MODULES),
@@ -161,11 +163,13 @@ def test_weights_are_learned_on_projected_parts(aggregation):
         level_sizes=np.repeat([1, 4, 9], [1, 4, 9]),
         center_share=12 / 62,
     )
-    np.testing.assert_allclose(learned.part_weights_, expected, atol=1e-3)
-    # A projection by the identity changes nothing but the last bits.
+    # Near the optimum the loss is flat: the last bits of the parts decide where the search stops.
+    np.testing.assert_allclose(learned.part_weights_, expected, atol=5e-3)
+    # A projection by the identity changes nothing except the last bits.
     plain = tiny(projection=None, **params).fit(images, LABELS)
+    assert np.abs(plain.part_weights_ - expected).max() > 0.1
     same = tiny(projection=np.broadcast_to(np.eye(12), (3, 12, 12)), **params).fit(images, LABELS)
-    np.testing.assert_allclose(same.part_weights_, plain.part_weights_, atol=1e-3)
+    np.testing.assert_allclose(same.part_weights_, plain.part_weights_, atol=5e-3)
 
 
 def test_a_grid_search_in_processes_takes_projections_as_values(folder):
