@@ -96,7 +96,7 @@ class FaceAligner(PackedValuesMixin, TransformerMixin, BaseEstimator, auto_wrap_
     (1, 150, 150, 3)
     >>> aligner.faces_.loc[aligner.faces_["selected"], ["image", "left", "top", "right", "bottom"]]
        image   left   top  right  bottom
-    0        0  175.0  76.0  265.0   166.0
+    0      0  175.0  76.0  265.0   166.0
     """
 
     _parameter_constraints = {
