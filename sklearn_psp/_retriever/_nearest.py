@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_psp._indexes import Index, Subset
-from sklearn_psp.utils._arrays import blocks
+from sklearn_psp.utils._arrays import blocks, first_others
 
 __all__ = ["View", "nearest", "rank", "runs"]
 
@@ -177,10 +177,10 @@ def _drop_self(distances, rows, selves, k):
     By row, not by distance: duplicates of the query are neighbours like any other. A query may be missing among its
     neighbours: more duplicates than places come before it, or a filter left it out.
     """
-    is_self = rows == selves[:, None]
     if k < rows.shape[1]:
-        is_self[~is_self.any(axis=1), -1] = True
-        return distances[~is_self].reshape(len(selves), k), rows[~is_self].reshape(len(selves), k)
+        others = first_others(rows, selves, k)
+        return distances[others].reshape(len(selves), k), rows[others].reshape(len(selves), k)
+    is_self = rows == selves[:, None]
     order = np.argsort(is_self, axis=1, kind="stable")
     last = is_self.any(axis=1)
     distances, rows = np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
